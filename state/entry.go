@@ -1,0 +1,228 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// An entry is one document within one turn.
+type entry struct {
+	key string
+
+	mu     sync.Mutex
+	io     chan struct{} // while a call to the storage is under way; closed after
+	loaded bool
+	base   document // what is stored, as far as known
+	etag   string   // the version of base
+	doc    document // base with this turn's changes
+	live   []*liveValue
+	merges map[string]mergeFunc
+	// expires is when the storage may drop what is written; zero for its default.
+	expires time.Time
+}
+
+// A liveValue is a value that was handed out and can be changed in place.
+type liveValue struct {
+	name    string
+	value   any
+	encoded json.RawMessage // value as last compared; nil if never
+	stored  json.RawMessage // what value was decoded from
+	recode  recodeFunc      // for the type of value
+}
+
+type (
+	// A recodeFunc decodes a stored value and encodes it again.
+	recodeFunc func(stored json.RawMessage) (json.RawMessage, error)
+
+	// A mergeFunc is a property's Merge on encoded values.
+	mergeFunc func(mine, theirs json.RawMessage) (json.RawMessage, error)
+)
+
+// claim waits until no call to the storage is under way for e, and marks one.
+func (e *entry) claim(ctx context.Context) error {
+	for {
+		e.mu.Lock()
+		wait := e.io
+		if wait == nil {
+			e.io = make(chan struct{})
+			e.mu.Unlock()
+			return nil
+		}
+		e.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (e *entry) release() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.io)
+	e.io = nil
+}
+
+func (e *entry) isLoaded() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.loaded
+}
+
+// reset forgets this turn's changes. The caller holds e.mu.
+func (e *entry) reset(doc document, etag string) {
+	e.base, e.etag, e.doc, e.live = doc, etag, doc.clone(), nil
+}
+
+// pending returns the item to be written, with its document, or nil if nothing
+// has changed.
+func (e *entry) pending() (*Item, document, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.loaded {
+		return nil, document{}, nil
+	}
+	if err := e.flush(); err != nil {
+		return nil, document{}, err
+	}
+	if e.doc.equal(&e.base) {
+		return nil, document{}, nil
+	}
+	item := &Item{Value: e.doc.encode(), ETag: e.etag}
+	if !e.expires.IsZero() {
+		item.TTL = max(time.Until(e.expires), time.Second)
+	}
+	return item, e.doc.clone(), nil
+}
+
+// saved records that doc is what is stored now.
+func (e *entry) saved(doc document, etag string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.base, e.etag = doc, etag
+}
+
+// flush puts values that were changed in place into the document. The caller
+// holds e.mu.
+func (e *entry) flush() error {
+	for _, l := range e.live {
+		if err := e.flushValue(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *entry) flushValue(l *liveValue) error {
+	encoded, err := marshal(l.value)
+	if err != nil {
+		return fmt.Errorf("property %q: %w", l.name, err)
+	}
+	if l.encoded == nil {
+		// The stored bytes may be another SDK's spelling of the same value.
+		l.encoded = encoded
+		if !sameJSON(encoded, l.stored) {
+			if l.encoded, err = l.recode(l.stored); err != nil {
+				return fmt.Errorf("property %q: %w", l.name, err)
+			}
+		}
+	}
+	if !bytes.Equal(encoded, l.encoded) {
+		l.encoded = encoded
+		e.doc.set(l.name, encoded)
+	}
+	return nil
+}
+
+// rebase puts the changes from base to doc on top of theirs, which is what
+// somebody else has stored since base was read.
+func (e *entry) rebase(theirs document, etag string, lastWriteWins bool) error {
+	for {
+		e.mu.Lock()
+		base, mine, existed := e.base, e.doc.clone(), e.etag != ETagNone
+		merges := maps.Clone(e.merges)
+		e.mu.Unlock()
+
+		if existed && etag == ETagNone || len(properties(&base)) > 0 && len(properties(&theirs)) == 0 ||
+			!bytes.Equal(theirs.get(clearedProperty), base.get(clearedProperty)) {
+			return fmt.Errorf("%w: cleared since it was read", ErrConflict)
+		}
+		if !bytes.Equal(mine.get(clearedProperty), base.get(clearedProperty)) {
+			return fmt.Errorf("%w: changed since it was read to be cleared", ErrConflict)
+		}
+		merged := theirs.clone()
+		for _, name := range changed(&base, &mine) {
+			value := mine.get(name)
+			if stored := theirs.get(name); !equivalent(stored, base.get(name)) && !equivalent(stored, value) {
+				switch merge := merges[name]; {
+				case merge != nil && value != nil && stored != nil:
+					var err error
+					if value, err = merge(value, stored); err != nil {
+						return fmt.Errorf("property %q: %w", name, err)
+					}
+				case !lastWriteWins:
+					return fmt.Errorf("%w: property %q changed on both sides", ErrConflict, name)
+				}
+			}
+			if value == nil {
+				merged.delete(name)
+			} else {
+				merged.set(name, value)
+			}
+		}
+
+		e.mu.Lock()
+		unchanged := e.doc.equal(&mine)
+		if unchanged {
+			e.base, e.etag, e.doc = theirs, etag, merged
+		}
+		e.mu.Unlock()
+		if unchanged {
+			return nil
+		}
+	}
+}
+
+// properties names the members of d that are properties of bots.
+func properties(d *document) []string {
+	var names []string
+	for _, m := range d.members {
+		if m.name != typeProperty && m.name != clearedProperty {
+			names = append(names, m.name)
+		}
+	}
+	return names
+}
+
+// changed names the members that mine has other than base, or no more.
+func changed(base, mine *document) []string {
+	var names []string
+	for _, m := range mine.members {
+		if !bytes.Equal(m.value, base.get(m.name)) {
+			names = append(names, m.name)
+		}
+	}
+	for _, m := range base.members {
+		if mine.index(m.name) < 0 {
+			names = append(names, m.name)
+		}
+	}
+	return names
+}
+
+// equivalent reports whether a and b are the same JSON value, or both absent.
+// A storage may spell a value anew, so bytes alone do not tell.
+func equivalent(a, b json.RawMessage) bool {
+	if bytes.Equal(a, b) || a == nil || b == nil {
+		return bytes.Equal(a, b) && (a == nil) == (b == nil)
+	}
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}

@@ -1,0 +1,332 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// ErrCorrupt reports a stored document or property that is not what it should
+// be: not a JSON object, or not a value of the property's type.
+var ErrCorrupt = errors.New("corrupt state")
+
+// KeyForm says how storage keys are written.
+type KeyForm int
+
+const (
+	// DotNet keys are those of the .NET and Python SDKs:
+	// "channel/conversations/id".
+	DotNet KeyForm = iota
+
+	// JavaScript keys are those of the JavaScript SDK, which end in a slash:
+	// "channel/conversations/id/".
+	JavaScript
+)
+
+// saveAttempts bounds how often one Save meets somebody else's write.
+const saveAttempts = 5
+
+// clearedProperty marks a document that was cleared, with a value that no
+// other clearing has. A save that began before the clearing finds the mark
+// changed and gives up instead of bringing old state back.
+const clearedProperty = "botlapse.cleared"
+
+// typeProperty is the type tag that the .NET SDK puts first in each document.
+// It is the document's, not a property of the bot, and outlives clearing.
+const typeProperty = "$type"
+
+// A Scope is the state of all conversations, of all users, or of all users
+// within their conversations: one JSON document each, in a [Storage]. Which of
+// them a call is about is said by its context, which must come from
+// [NewContext]; each document is read on first use in a turn, and written by
+// [Scope.Save] if it changed.
+//
+// The fields must be set before the scope is first used. The methods are safe
+// for concurrent use, also within one turn.
+type Scope struct {
+	// KeyForm is the form of the storage keys. The default is DotNet.
+	KeyForm KeyForm
+
+	// LastWriteWins decides what happens when this turn and somebody else
+	// changed the same property. By default Save returns [ErrConflict]; with
+	// LastWriteWins it overwrites, as the official SDKs do. Neither brings
+	// back state that was cleared in the meantime.
+	LastWriteWins bool
+
+	storage Storage
+	key     func(IDs) (key, missing string)
+}
+
+// NewConversation returns the scope of conversations: what is shared by all
+// users of a conversation.
+func NewConversation(storage Storage) *Scope {
+	return newScope(storage, func(ids IDs) (string, string) {
+		return ids.Channel + "/conversations/" + ids.Conversation, missing(ids.Channel, ids.Conversation, "-")
+	})
+}
+
+// NewUser returns the scope of users: what belongs to a user in all
+// conversations of a channel.
+func NewUser(storage Storage) *Scope {
+	return newScope(storage, func(ids IDs) (string, string) {
+		return ids.Channel + "/users/" + ids.User, missing(ids.Channel, "-", ids.User)
+	})
+}
+
+// NewPrivateConversation returns the scope of users within conversations: what
+// belongs to one user in one conversation.
+func NewPrivateConversation(storage Storage) *Scope {
+	return newScope(storage, func(ids IDs) (string, string) {
+		return ids.Channel + "/conversations/" + ids.Conversation + "/users/" + ids.User,
+			missing(ids.Channel, ids.Conversation, ids.User)
+	})
+}
+
+func newScope(storage Storage, key func(IDs) (string, string)) *Scope {
+	if storage == nil {
+		panic("state: nil Storage")
+	}
+	return &Scope{storage: storage, key: key}
+}
+
+// missing names the first empty id as the activity's JSON does.
+func missing(channel, conversation, user string) string {
+	switch "" {
+	case channel:
+		return "channelId"
+	case conversation:
+		return "conversation.id"
+	case user:
+		return "from.id"
+	}
+	return ""
+}
+
+// Key returns the storage key of the document that ctx is about. It fails with
+// [ErrMissingID] if an id that the key is made of is empty, and with
+// [ErrNoTurn].
+func (s *Scope) Key(ctx context.Context) (string, error) {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return "", err
+	}
+	return s.keyOf(t.ids)
+}
+
+func (s *Scope) keyOf(ids IDs) (string, error) {
+	key, missing := s.key(ids)
+	if missing != "" {
+		return "", fmt.Errorf("state: %w: the activity has no %s", ErrMissingID, missing)
+	}
+	if s.KeyForm == JavaScript {
+		key += "/"
+	}
+	return key, nil
+}
+
+// Load reads the document now, even if it was read before. Changes that were
+// not saved are dropped.
+func (s *Scope) Load(ctx context.Context) error {
+	e, err := s.entry(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.claim(ctx); err != nil {
+		return err
+	}
+	defer e.release()
+	return s.read(ctx, e)
+}
+
+// load returns the entry with its document, which it reads if need be.
+func (s *Scope) load(ctx context.Context) (*entry, error) {
+	e, err := s.entry(ctx)
+	if err != nil || e.isLoaded() {
+		return e, err
+	}
+	if err := e.claim(ctx); err != nil {
+		return nil, err
+	}
+	defer e.release()
+	if e.isLoaded() {
+		return e, nil
+	}
+	return e, s.read(ctx, e)
+}
+
+// read replaces what e holds by what is stored. The caller has claimed e.
+func (s *Scope) read(ctx context.Context, e *entry) error {
+	doc, etag, err := s.fetch(ctx, e.key)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.loaded = true
+	e.reset(doc, etag)
+	return nil
+}
+
+func (s *Scope) fetch(ctx context.Context, key string) (doc document, etag string, err error) {
+	items, err := s.storage.Read(ctx, []string{key})
+	if err != nil {
+		return doc, "", wrap(ctx, "read", key, err)
+	}
+	item, ok := items[key]
+	if !ok {
+		return doc, ETagNone, nil
+	}
+	if doc, err = parseDocument(item.Value); err != nil {
+		return doc, "", wrap(ctx, "read", key, err)
+	}
+	return doc, item.ETag, nil
+}
+
+// Save writes the document if it was loaded in this turn and has changed
+// since, and does nothing otherwise.
+//
+// The write names the version that was read. If somebody else has written in
+// the meantime, Save reads again and puts this turn's changes on top, property
+// by property; where both changed the same property to different values, the
+// property's Merge function decides, else LastWriteWins, else Save fails with
+// [ErrConflict]. It also fails so, whatever the options, if either side
+// cleared or deleted the document: old state does not come back, and nothing
+// is cleared that somebody has just written. After an ErrConflict nothing was
+// written; [Scope.Load] starts anew.
+func (s *Scope) Save(ctx context.Context) error {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	e := t.entries[s]
+	t.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	if err := e.claim(ctx); err != nil {
+		return err
+	}
+	defer e.release()
+	for attempt := 1; ; attempt++ {
+		item, doc, err := e.pending()
+		if err != nil {
+			return wrap(ctx, "write", e.key, err)
+		}
+		if item == nil {
+			return nil
+		}
+		etags, err := s.storage.Write(ctx, map[string]Item{e.key: *item})
+		if err == nil {
+			e.saved(doc, etags[e.key])
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) || attempt == saveAttempts {
+			return wrap(ctx, "write", e.key, err)
+		}
+		theirs, etag, err := s.fetch(ctx, e.key)
+		if err != nil {
+			return err
+		}
+		if err := e.rebase(theirs, etag, s.LastWriteWins); err != nil {
+			return wrap(ctx, "write", e.key, err)
+		}
+	}
+}
+
+// Clear removes all properties but those named, for this turn at once and in
+// the storage with the next Save. Of a document that has none but those it
+// changes nothing.
+func (s *Scope) Clear(ctx context.Context, keep ...string) error {
+	e, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	stays := func(name string) bool {
+		return slices.Contains(keep, name) || name == clearedProperty || name == typeProperty
+	}
+	if err := e.flush(); err != nil {
+		return wrap(ctx, "clear", e.key, err)
+	}
+	e.live = slices.DeleteFunc(e.live, func(l *liveValue) bool { return !stays(l.name) })
+	cleared := e.doc.clone()
+	cleared.members = slices.DeleteFunc(cleared.members, func(m member) bool { return !stays(m.name) })
+	if len(cleared.members) == len(e.doc.members) {
+		return nil
+	}
+	cleared.set(clearedProperty, json.RawMessage(`"`+rand.Text()+`"`))
+	e.doc = cleared
+	return nil
+}
+
+// Delete removes the document from the storage at once, and for this turn.
+func (s *Scope) Delete(ctx context.Context) error {
+	e, err := s.entry(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.claim(ctx); err != nil {
+		return err
+	}
+	defer e.release()
+	if err := s.storage.Delete(ctx, []string{e.key}); err != nil {
+		return wrap(ctx, "delete", e.key, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.loaded = true
+	e.reset(document{}, ETagNone)
+	return nil
+}
+
+// ExpireAt gives the document a time to live: what this turn writes, the
+// storage may drop from t on, and not before. Without it, and with the zero
+// time, the storage's default holds. Times past or less than a second ahead
+// count as a second from the write.
+func (s *Scope) ExpireAt(ctx context.Context, t time.Time) error {
+	e, err := s.entry(ctx)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.expires = t
+	return nil
+}
+
+// entry returns this turn's entry of the scope, made on first use.
+func (s *Scope) entry(ctx context.Context) (*entry, error) {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.entries[s]; e != nil {
+		return e, nil
+	}
+	key, err := s.keyOf(t.ids)
+	if err != nil {
+		return nil, err
+	}
+	if t.entries == nil {
+		t.entries = make(map[*Scope]*entry)
+	}
+	e := &entry{key: key}
+	t.entries[s] = e
+	return e, nil
+}
+
+// wrap adds verb and key to err, unless err is that the context is done.
+func wrap(ctx context.Context, verb, key string, err error) error {
+	if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
+		return err
+	}
+	return fmt.Errorf("state: %s %q: %w", verb, key, err)
+}

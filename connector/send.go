@@ -1,0 +1,244 @@
+package connector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/wire"
+)
+
+const (
+	// maxAnswer bounds how much of a channel's answer is read, in bytes.
+	maxAnswer = 64 << 10
+
+	// Waits between attempts are random, up to baseWait, doubled each time.
+	baseWait = 500 * time.Millisecond
+	maxWait  = 8 * time.Second
+)
+
+// A SendError reports a request that a channel refused.
+type SendError struct {
+	Method string // POST, PUT or DELETE
+	Host   string // the channel's
+	Status int    // the HTTP status
+	Code   string // the channel's error code, such as "BadArgument"; "" if it gave none
+}
+
+// Error returns all of it. It has nothing of the answer but the code.
+func (e *SendError) Error() string {
+	text := fmt.Sprintf("connector: %s to %s: status %d", e.Method, e.Host, e.Status)
+	if e.Code != "" {
+		text += " " + e.Code
+	}
+	return text
+}
+
+// SendActivity sends an addressed activity: one with serviceUrl and
+// conversation, as package middleware's Turn makes them. It returns the id
+// that the channel gave it, "" if it gave none.
+//
+// A request that the channel had no time for (status 412, 429, 502, 503 or
+// 504), and one that did not reach it, is repeated up to Options.MaxAttempts
+// times, after a random wait that grows or after as long as the channel asks
+// for, unless ctx ends before. A request whose answer was lost is not: it may
+// have been carried out. The error is a [*SendError] if there was an answer.
+//
+// A channel that does not know a type of activity answers with status 400 or
+// 501. For a message that is an error; of others, which a bot can do without,
+// it becomes a warning in the log.
+func (a *Adapter) SendActivity(ctx context.Context, act schema.Activity) (id string, err error) {
+	u, err := a.activities(act.ServiceURL, act.Conversation.ID, act.ReplyToID)
+	if err != nil {
+		return "", err
+	}
+	act.ID = ""
+	answer, err := a.do(ctx, http.MethodPost, u, &act)
+	var refused *SendError
+	if errors.As(err, &refused) && act.Type != schema.Message &&
+		(refused.Status == http.StatusBadRequest || refused.Status == http.StatusNotImplemented) {
+		a.logger.LogAttrs(ctx, slog.LevelWarn, "the channel refused an activity",
+			slog.String("channel", act.ChannelID), slog.String("type", string(act.Type)), slog.Int("status", refused.Status))
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var resource struct{ ID string }
+	if len(answer) > 0 && json.Unmarshal(answer, &resource) != nil {
+		return "", nil // it was sent; what the channel says about it is its affair
+	}
+	return resource.ID, nil
+}
+
+// UpdateActivity replaces an activity that was sent, the one of act's id, by
+// act. It repeats requests and fails like [Adapter.SendActivity].
+func (a *Adapter) UpdateActivity(ctx context.Context, act schema.Activity) error {
+	if act.ID == "" {
+		return errNoActivityID
+	}
+	u, err := a.activities(act.ServiceURL, act.Conversation.ID, act.ID)
+	if err == nil {
+		_, err = a.do(ctx, http.MethodPut, u, &act)
+	}
+	return err
+}
+
+// DeleteActivity deletes an activity that was sent to the conversation of ref.
+// It repeats requests and fails like [Adapter.SendActivity].
+func (a *Adapter) DeleteActivity(ctx context.Context, activityID string, ref schema.ConversationReference) error {
+	if activityID == "" {
+		return errNoActivityID
+	}
+	u, err := a.activities(ref.ServiceURL, ref.Conversation.ID, activityID)
+	if err == nil {
+		_, err = a.do(ctx, http.MethodDelete, u, nil)
+	}
+	return err
+}
+
+var errNoActivityID = errors.New("connector: the activity has no id")
+
+// activities returns the URL of a conversation's activities, or of one of them
+// if activityID is not empty. Ids are single segments of the path, whatever
+// characters they have.
+func (a *Adapter) activities(serviceURL, conversationID, activityID string) (*url.URL, error) {
+	if conversationID == "" {
+		return nil, errors.New("connector: the activity has no conversation id")
+	}
+	u, err := a.service(serviceURL)
+	if err != nil {
+		return nil, fmt.Errorf("connector: %w", err)
+	}
+	path := strings.TrimSuffix(u.EscapedPath(), "/") + "/v3/conversations/" + escape(conversationID) + "/activities"
+	if activityID != "" {
+		path += "/" + escape(activityID)
+	}
+	target := &url.URL{Scheme: u.Scheme, Host: u.Host, RawPath: path}
+	if target.Path, err = url.PathUnescape(path); err != nil {
+		return nil, errors.New("connector: the serviceUrl is no http or https URL")
+	}
+	return target, nil
+}
+
+// escape encodes a path segment. Dots alone would be taken for a step up.
+func escape(id string) string {
+	if id == "." || id == ".." {
+		return strings.ReplaceAll(id, ".", "%2E")
+	}
+	return url.PathEscape(id)
+}
+
+// do makes a request until it is answered for good, and returns the body of
+// the answer.
+func (a *Adapter) do(ctx context.Context, method string, u *url.URL, act *schema.Activity) ([]byte, error) {
+	var body []byte
+	if act != nil {
+		var err error
+		if body, err = wire.Encode(*act); err != nil {
+			return nil, fmt.Errorf("connector: encode the activity: %w", err)
+		}
+	}
+	for attempt := 1; ; attempt++ {
+		answer, after, err := a.try(ctx, method, u, body)
+		if err == nil {
+			return answer, nil
+		}
+		if ctx.Err() != nil || after < 0 || attempt >= a.maxAttempts {
+			return nil, err
+		}
+		wait := max(after, rand.N(min(baseWait<<(attempt-1), maxWait)))
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+			return nil, err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
+}
+
+// try makes a request once. If it fails, after is how long to wait at least
+// before it is repeated, negative if it must not be.
+func (a *Adapter) try(ctx context.Context, method string, u *url.URL, body []byte) (answer []byte, after time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, -1, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
+	}
+	req.URL = u // as it is; parsed again it might be another
+	req.Header.Set("Accept", "application/json")
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		after = -1
+		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" {
+			after = 0 // nothing was sent
+		}
+		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+			err = wrapped.Err // the URL has the ids of people and conversations
+		}
+		return nil, after, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
+	}
+	defer resp.Body.Close()
+	// What is read to its end leaves a connection that can be used again.
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		return answer, 0, nil // even if the rest was lost: it was carried out
+	}
+	refused := &SendError{Method: method, Host: u.Host, Status: resp.StatusCode}
+	if err == nil {
+		refused.Code = errorCode(answer)
+	}
+	switch resp.StatusCode {
+	case http.StatusPreconditionFailed, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return nil, retryAfter(resp.Header), refused
+	}
+	return nil, -1, refused
+}
+
+// errorCode returns the error code of an answer, if it looks like one: an
+// answer may be anything, and the code goes into logs.
+func errorCode(answer []byte) string {
+	var e struct{ Error struct{ Code string } }
+	if json.Unmarshal(answer, &e) != nil || len(e.Error.Code) > 64 {
+		return ""
+	}
+	for _, c := range e.Error.Code {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' && c != '.' {
+			return ""
+		}
+	}
+	return e.Error.Code
+}
+
+// retryAfter returns how long a channel asks to wait: seconds or a date.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}

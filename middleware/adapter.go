@@ -1,0 +1,286 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/core"
+	"github.com/infracloudio/msbotbuilder-go/core/activity"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/state"
+)
+
+// ErrClosed reports a turn that was not begun because the adapter is closed.
+var ErrClosed = errors.New("adapter closed")
+
+// Defaults of the fields of [Adapter].
+const (
+	defaultMaxBodyBytes = 256 << 10
+	defaultAckAfter     = 10 * time.Second
+	defaultTurnTimeout  = 2 * time.Minute
+)
+
+// A Sender is a base adapter that can deliver an addressed activity and tell
+// the id that the channel gave it, "" if it gave none. [NewAdapter] prefers it
+// to core.Adapter's ProcessActivity, which does not tell.
+type Sender interface {
+	SendActivity(ctx context.Context, a schema.Activity) (id string, err error)
+}
+
+// An Adapter runs turns: it surrounds a handler with middleware and sends what
+// the handler says through a base adapter. It is itself a core.Adapter, so it
+// can take the place of the base in a bot that exists.
+//
+// The fields must be set before the first turn. The methods are safe for
+// concurrent use.
+type Adapter struct {
+	// MaxBodyBytes is the size of the largest request body that is read.
+	// The default, for 0, is 256 KiB.
+	MaxBodyBytes int64
+
+	// AckAfter is how long an HTTP request waits for its turn before it is
+	// answered with 200 while the turn goes on: channels give up after 15 s
+	// and deliver the activity again. Invokes and activities that expect
+	// replies in the response wait for them all the same. The default, for 0,
+	// is 10 s; negative means to wait always.
+	AckAfter time.Duration
+
+	// TurnTimeout bounds a turn, the time it waits for its predecessors
+	// included: its context is done after that. The default, for 0, is 2 min;
+	// negative means no bound.
+	TurnTimeout time.Duration
+
+	// Bare leaves out the Recover and Serialize that the adapter otherwise
+	// puts around the middleware it was given.
+	Bare bool
+
+	// Logger gets one line for each HTTP request whose turn failed, and at
+	// debug level for each that did not. It never gets what users or bots
+	// say. The default, for nil, is slog.Default().
+	Logger *slog.Logger
+
+	base  core.Adapter
+	mw    []Middleware
+	once  sync.Once
+	chain Handler
+
+	mu      sync.Mutex
+	running int
+	closed  bool
+	idle    chan struct{} // made by Close, closed when no turn is running
+	kill    context.Context
+	abandon context.CancelCauseFunc
+}
+
+var _ core.Adapter = (*Adapter)(nil)
+
+// NewAdapter returns an adapter that runs turns through the middleware, the
+// first listed outermost, and sends through base. It panics if base or one of
+// the middleware is nil.
+func NewAdapter(base core.Adapter, mw ...Middleware) *Adapter {
+	if base == nil || slices.ContainsFunc(mw, func(m Middleware) bool { return m == nil }) {
+		panic("middleware: nil base adapter or middleware")
+	}
+	a := &Adapter{base: base, mw: mw}
+	a.kill, a.abandon = context.WithCancelCause(context.Background())
+	return a
+}
+
+// compose builds the chain. Its innermost handler is the turn's own.
+func (a *Adapter) compose() {
+	mw := a.mw
+	if !a.Bare {
+		mw = append([]Middleware{Recover(), Serialize(nil)}, mw...)
+	}
+	a.chain = func(ctx context.Context, turn *Turn) error { return turn.handler(ctx, turn) }
+	for _, m := range slices.Backward(mw) {
+		a.chain = m(a.chain)
+	}
+}
+
+// Process runs one turn for an incoming activity and waits for its end. Its
+// error is that of the handler or of a middleware; [ErrClosed] after Close.
+func (a *Adapter) Process(ctx context.Context, act schema.Activity, h Handler) error {
+	return a.run(ctx, &Turn{Activity: act, handler: h, arrived: time.Now()})
+}
+
+// Continue runs a proactive turn in the conversation of ref: one that no
+// incoming activity caused. It passes through the middleware like any other,
+// is no user input, and replies to nothing. The ActivityID of ref is ignored.
+func (a *Adapter) Continue(ctx context.Context, ref schema.ConversationReference, h Handler) error {
+	ref.ActivityID = ""
+	return a.run(ctx, &Turn{
+		Activity: schema.Activity{
+			Type:         schema.Event,
+			Name:         "ContinueConversation",
+			ChannelID:    ref.ChannelID,
+			ServiceURL:   ref.ServiceURL,
+			Conversation: ref.Conversation,
+			From:         ref.User,
+			Recipient:    ref.Bot,
+			RelatesTo:    ref,
+		},
+		handler:   h,
+		arrived:   time.Now(),
+		proactive: true,
+	})
+}
+
+func (a *Adapter) run(ctx context.Context, turn *Turn) error {
+	if !a.begin() {
+		return ErrClosed
+	}
+	defer a.finish()
+	a.once.Do(a.compose)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(a.kill, func() { cancel(context.Cause(a.kill)) })()
+	if limit := cmp.Or(a.TurnTimeout, defaultTurnTimeout); limit > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, turn.arrived.Add(limit))
+		defer stop()
+	}
+	turn.adapter = a
+	defer turn.end()
+	return a.chain(state.NewContext(ctx, state.IDs{
+		Channel:      turn.Activity.ChannelID,
+		Conversation: turn.Activity.Conversation.ID,
+		User:         turn.Activity.From.ID,
+	}), turn)
+}
+
+// begin counts a turn in, unless the adapter is closed.
+func (a *Adapter) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.running++
+	return true
+}
+
+func (a *Adapter) finish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.running--
+	if a.closed && a.running == 0 {
+		close(a.idle)
+	}
+}
+
+// Close makes later turns fail with [ErrClosed] and waits for those that are
+// running, also for those whose HTTP request was answered before their end. If
+// ctx is done first, it cancels their contexts and returns the error of ctx
+// without waiting any longer. Close can be called again to go on waiting.
+func (a *Adapter) Close(ctx context.Context) error {
+	a.mu.Lock()
+	if !a.closed {
+		a.closed = true
+		a.idle = make(chan struct{})
+		if a.running == 0 {
+			close(a.idle)
+		}
+	}
+	idle := a.idle
+	a.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		a.abandon(ErrClosed)
+		return ctx.Err()
+	}
+}
+
+// send delivers an addressed activity through the base adapter.
+func (a *Adapter) send(ctx context.Context, act schema.Activity) (id string, err error) {
+	if s, ok := a.base.(Sender); ok {
+		return s.SendActivity(ctx, act)
+	}
+	// All that core.Adapter has is to send what a handler returns.
+	return "", a.base.ProcessActivity(ctx, schema.Activity{Type: schema.Message}, activity.HandlerFuncs{
+		OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) { return withCard(act), nil },
+	})
+}
+
+// withCard turns suggested actions into a card where their values are no
+// objects: only a card, whose content is untyped, passes through msbotbuilder-go
+// as it should.
+func withCard(act schema.Activity) schema.Activity {
+	actions := act.SuggestedActions.Actions
+	if !slices.ContainsFunc(actions, func(c schema.CardAction) bool { _, ok := c.Value[""]; return ok }) {
+		return act
+	}
+	buttons := make([]map[string]any, len(actions))
+	for i, c := range actions {
+		buttons[i] = map[string]any{"type": c.Type, "title": c.Title, "value": c.Value}
+		if v, ok := c.Value[""]; ok {
+			buttons[i]["value"] = v
+		}
+	}
+	act.SuggestedActions = schema.SuggestedActions{}
+	act.Attachments = append(slices.Clip(act.Attachments), schema.Attachment{
+		ContentType: "application/vnd.microsoft.card.hero",
+		Content:     map[string]any{"buttons": buttons},
+	})
+	return act
+}
+
+// ParseRequest reads an activity from an HTTP request, through the base
+// adapter, which also checks that it is authentic.
+func (a *Adapter) ParseRequest(ctx context.Context, req *http.Request) (schema.Activity, error) {
+	bounded := *req
+	bounded.Body = http.MaxBytesReader(nil, req.Body, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes))
+	return a.base.ParseRequest(ctx, &bounded)
+}
+
+// ProcessActivity is [Adapter.Process] for a handler written for
+// msbotbuilder-go; see [HandleActivity]. It cannot answer an invoke, and sends
+// replies to an activity that expects them in the HTTP response as messages of
+// their own; for both, use [Adapter.HTTPHandler].
+func (a *Adapter) ProcessActivity(ctx context.Context, act schema.Activity, h activity.Handler) error {
+	return a.Process(ctx, act, HandleActivity(h))
+}
+
+// ProactiveMessage is [Adapter.Continue] for a handler written for
+// msbotbuilder-go: it sends what the handler's OnMessage returns.
+func (a *Adapter) ProactiveMessage(ctx context.Context, ref schema.ConversationReference, h activity.Handler) error {
+	return a.Continue(ctx, ref, func(ctx context.Context, turn *Turn) error {
+		act := turn.Activity
+		act.Type, act.Name = schema.Message, ""
+		reply, err := h.OnMessage(&activity.TurnContext{Activity: act})
+		if err != nil || isZero(reply) {
+			return err
+		}
+		_, err = turn.Send(ctx, reply)
+		return err
+	})
+}
+
+// DeleteActivity deletes an activity that the bot has sent, through the base
+// adapter.
+func (a *Adapter) DeleteActivity(ctx context.Context, activityID string, ref schema.ConversationReference) error {
+	return a.base.DeleteActivity(ctx, activityID, ref)
+}
+
+// UpdateActivity replaces an activity that the bot has sent, through the base
+// adapter.
+func (a *Adapter) UpdateActivity(ctx context.Context, act schema.Activity) error {
+	return a.base.UpdateActivity(ctx, act)
+}
+
+func (a *Adapter) logger() *slog.Logger {
+	if a.Logger != nil {
+		return a.Logger
+	}
+	return slog.Default()
+}

@@ -1,0 +1,374 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/core"
+	"github.com/infracloudio/msbotbuilder-go/core/activity"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+func TestTheFirstMiddlewareListedIsOutermost(t *testing.T) {
+	var trail []string
+	note := func(name string) middleware.Middleware {
+		return func(next middleware.Handler) middleware.Handler {
+			trail = append(trail, "make "+name)
+			return func(ctx context.Context, turn *middleware.Turn) error {
+				trail = append(trail, name+" in")
+				defer func() { trail = append(trail, name+" out") }()
+				return next(ctx, turn)
+			}
+		}
+	}
+	bot := middleware.NewAdapter(&base{}, note("a"), note("b"))
+	for range 2 {
+		if err := bot.Process(t.Context(), message("x"), func(context.Context, *middleware.Turn) error {
+			trail = append(trail, "handler")
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "make b, make a, a in, b in, handler, b out, a out, a in, b in, handler, b out, a out"
+	if got := strings.Join(trail, ", "); got != want {
+		t.Errorf("trail is %s, want %s", got, want)
+	}
+}
+
+func TestRepliesAreAddressedAndSentInOrder(t *testing.T) {
+	b := &base{}
+	bot := middleware.NewAdapter(b)
+	in := withID("m1", message("hi"))
+	if err := bot.Process(t.Context(), in, func(ctx context.Context, turn *middleware.Turn) error {
+		if turn.Responded() {
+			t.Error("responded before the first send")
+		}
+		if _, err := turn.Send(ctx, schema.Activity{Type: schema.Trace}); err != nil || turn.Responded() {
+			t.Errorf("after a trace: responded is %v, error %v", turn.Responded(), err)
+		}
+		id, err := turn.SendText(ctx, "one")
+		if err != nil || id != "sent-1" {
+			t.Errorf("id is %q, error %v", id, err)
+		}
+		ids, err := turn.Send(ctx,
+			schema.Activity{Text: "two", InputHint: schema.ExpectingInput},
+			schema.Activity{Type: schema.Typing},
+			schema.Activity{Text: "three", ReplyToID: "m0", ChannelID: "forged", From: schema.ChannelAccount{ID: "forged"}})
+		if err != nil || fmt.Sprint(ids) != "[sent-2 sent-3 sent-4]" {
+			t.Errorf("ids are %v, error %v", ids, err)
+		}
+		if !turn.Responded() {
+			t.Error("not responded after a send")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range b.sent {
+		if a.ChannelID != "test" || a.ServiceURL != in.ServiceURL || a.Conversation != in.Conversation || a.From != in.Recipient || a.Recipient != in.From {
+			t.Errorf("wrongly addressed: %+v", a)
+		}
+		got = append(got, fmt.Sprintf("%s %s %s %s", a.Type, a.Text, a.InputHint, a.ReplyToID))
+	}
+	want := []string{"message one acceptingInput m1", "message two expectingInput m1", "typing   m1", "message three acceptingInput m0"}
+	if !slices.Equal(got, want) {
+		t.Errorf("sent\n%q, want\n%q", got, want)
+	}
+}
+
+func TestATraceGoesToTheEmulatorOnly(t *testing.T) {
+	b := &base{}
+	in := message("hi")
+	in.ChannelID = "emulator"
+	middleware.NewAdapter(b).Process(t.Context(), in, func(ctx context.Context, turn *middleware.Turn) error {
+		_, err := turn.Send(ctx, schema.Activity{Type: schema.Trace, Name: "x"})
+		return err
+	})
+	if len(b.sent) != 1 {
+		t.Errorf("%d activities sent, want 1", len(b.sent))
+	}
+}
+
+func TestASendStopsAtTheFirstThatFails(t *testing.T) {
+	b := &base{}
+	refused := errors.New("refused")
+	b.fail = func(a schema.Activity) error {
+		if a.Text == "two" {
+			return refused
+		}
+		return nil
+	}
+	middleware.NewAdapter(b).Process(t.Context(), message("hi"), func(ctx context.Context, turn *middleware.Turn) error {
+		ids, err := turn.Send(ctx, schema.Activity{Text: "one"}, schema.Activity{Text: "two"}, schema.Activity{Text: "three"})
+		if len(ids) != 1 || !errors.Is(err, refused) {
+			t.Errorf("ids are %v, error %v", ids, err)
+		}
+		return nil
+	})
+	wantTexts(t, b.texts(), "one")
+}
+
+func TestASendAfterTheTurnFails(t *testing.T) {
+	var kept *middleware.Turn
+	middleware.NewAdapter(&base{}).Process(t.Context(), message("hi"), func(ctx context.Context, turn *middleware.Turn) error {
+		kept = turn
+		return nil
+	})
+	if _, err := kept.SendText(t.Context(), "late"); !errors.Is(err, middleware.ErrTurnEnded) {
+		t.Errorf("error is %v, want ErrTurnEnded", err)
+	}
+}
+
+func TestTheReferenceOfAConversationThatOpensHasNoActivityToReplyTo(t *testing.T) {
+	for _, test := range []struct {
+		channel string
+		of      schema.ActivityTypes
+		want    string
+	}{
+		{"webchat", schema.ConversationUpdate, ""},
+		{"DirectLine", schema.ConversationUpdate, ""},
+		{"msteams", schema.ConversationUpdate, "m1"},
+		{"webchat", schema.Message, "m1"},
+	} {
+		in := withID("m1", message(""))
+		in.ChannelID, in.Type = test.channel, test.of
+		middleware.NewAdapter(&base{}).Process(t.Context(), in, func(ctx context.Context, turn *middleware.Turn) error {
+			if got := turn.Reference().ActivityID; got != test.want {
+				t.Errorf("%s on %s: activity id is %q, want %q", test.of, test.channel, got, test.want)
+			}
+			return nil
+		})
+	}
+}
+
+func TestAPlainAdapterIsSentThroughByItsHandler(t *testing.T) {
+	b := &plainBase{}
+	bot := middleware.NewAdapter(b)
+	if err := bot.Process(t.Context(), message("hi"), func(ctx context.Context, turn *middleware.Turn) error {
+		ids, err := turn.Send(ctx, schema.Activity{Text: "one"}, schema.Activity{Text: "two", SuggestedActions: schema.SuggestedActions{
+			Actions: []schema.CardAction{{Type: schema.ImBack, Title: "Car", Value: middleware.Value("Car")}},
+		}})
+		if fmt.Sprintf("%q", ids) != `["" ""]` {
+			t.Errorf("ids are %q, want none", ids)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	card := b.sent[1].Attachments
+	if len(card) != 1 || fmt.Sprint(card[0].Content) != "map[buttons:[map[title:Car type:imBack value:Car]]]" || b.sent[1].SuggestedActions.Actions != nil {
+		t.Errorf("sent %+v", b.sent[1])
+	}
+	wantTexts(t, b.texts(), "one", "two")
+}
+
+// The adapter takes the place of a core.Adapter in a bot for msbotbuilder-go.
+func TestABotForMsbotbuilderRunsUnchanged(t *testing.T) {
+	handler := activity.HandlerFuncs{
+		OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+			if turn.Activity.Text == "quiet" {
+				return schema.Activity{}, nil
+			}
+			return turn.SendActivity(activity.MsgOptionText("Echo: " + turn.Activity.Text))
+		},
+	}
+	b := &base{}
+	var bot core.Adapter = middleware.NewAdapter(b)
+	r := httptest.NewRequest("POST", "/api/messages", strings.NewReader(`{"type":"message","text":"hi","id":"m1"}`))
+	in, err := bot.ParseRequest(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []schema.Activity{in, message("quiet"), {Type: schema.ConversationUpdate}, {Type: schema.Invoke}, {Type: schema.Typing}} {
+		if err := bot.ProcessActivity(t.Context(), a, handler); err != nil {
+			t.Errorf("%s: %v", a.Type, err)
+		}
+	}
+	wantTexts(t, b.texts(), "Echo: hi")
+
+	if err := bot.ProactiveMessage(t.Context(), schema.ConversationReference{ActivityID: "old"}, activity.HandlerFuncs{
+		OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+			return turn.SendActivity(activity.MsgOptionText("news"))
+		},
+	}); err != nil {
+		t.Error(err)
+	}
+	if b.sent[0].Text != "news" || b.sent[0].ReplyToID != "" {
+		t.Errorf("proactively sent %+v", b.sent[0])
+	}
+	if bot.UpdateActivity(t.Context(), schema.Activity{ID: "x"}) != nil || bot.DeleteActivity(t.Context(), "y", schema.ConversationReference{}) != nil ||
+		b.sent[1].Type != "updated" || b.sent[2].ID != "y" {
+		t.Errorf("updated and deleted: %+v", b.sent[1:])
+	}
+	if err := bot.ProcessActivity(t.Context(), message("x"), activity.HandlerFuncs{
+		OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) { return schema.Activity{}, errBad },
+	}); err != errBad {
+		t.Errorf("error is %v, want the handler's", err)
+	}
+}
+
+var errBad = errors.New("bad day")
+
+// P37: types that msbotbuilder-go refuses.
+func TestP37EveryActivityTypePassesThroughTheMiddleware(t *testing.T) {
+	handler := activity.HandlerFuncs{OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+		return turn.SendActivity(activity.MsgOptionText("Echo"))
+	}}
+	for _, of := range []schema.ActivityTypes{
+		schema.Message, schema.ContactRelationUpdate, schema.ConversationUpdate, schema.Typing, schema.EndOfConversation, schema.Event,
+		schema.Invoke, schema.DeleteUserData, schema.MessageUpdate, schema.MessageDelete, schema.InstallationUpdate, schema.MsgReaction,
+		schema.Suggestion, schema.Trace, schema.Handoff, "command", "commandResult", "delay", "x",
+	} {
+		passed := false
+		b := &base{}
+		bot := middleware.NewAdapter(b, func(next middleware.Handler) middleware.Handler {
+			return func(ctx context.Context, turn *middleware.Turn) error {
+				passed = turn.Activity.Type == of
+				return next(ctx, turn)
+			}
+		})
+		a := message("hi")
+		a.Type = of
+		if err := bot.ProcessActivity(t.Context(), a, handler); err != nil || !passed {
+			t.Errorf("%s: passed is %v, error %v", of, passed, err)
+		}
+		if got, want := len(b.sent), map[bool]int{true: 1}[of == schema.Message]; got != want {
+			t.Errorf("%s: %d replies, want %d", of, got, want)
+		}
+	}
+}
+
+func TestTheOldInterfaceAnswersInvokes(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		handler activity.Handler
+		status  int
+		body    string
+	}{
+		{"handled without reply", activity.HandlerFuncs{OnInvokeFunc: func(*activity.TurnContext) (schema.Activity, error) { return schema.Activity{}, nil }}, 200, ""},
+		{"handled with a message", activity.HandlerFuncs{OnInvokeFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+			return turn.SendActivity(activity.MsgOptionText("ok"))
+		}}, 200, ""},
+		{"handled with an invoke response", activity.HandlerFuncs{OnInvokeFunc: func(*activity.TurnContext) (schema.Activity, error) {
+			return schema.Activity{Type: "invokeResponse", Value: map[string]any{"status": 400.0, "body": []int{1}}}, nil
+		}}, 400, "[1]"},
+		{"not handled", &activity.HandlerFuncs{}, 501, "not implemented\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bot := newHTTP(&base{}, t.Output())
+			w := post(t.Context(), bot.HTTPHandler(middleware.HandleActivity(test.handler)), strings.Replace(aMessage, "message", "invoke", 1))
+			if w.Code != test.status || w.Body.String() != test.body {
+				t.Errorf("answer is %d %q, want %d %q", w.Code, w.Body, test.status, test.body)
+			}
+		})
+	}
+}
+
+func TestCloseWaitsForRunningTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := newHTTP(&base{}, t.Output())
+		bot.AckAfter = time.Second
+		post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error { // goes on after its answer
+			time.Sleep(time.Minute)
+			return nil
+		}), aMessage)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 3 { // closing is idempotent
+			wg.Go(func() {
+				if err := bot.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if err := bot.Process(t.Context(), message("x"), silent); err != middleware.ErrClosed {
+			t.Errorf("a turn after Close: %v, want ErrClosed", err)
+		}
+		wg.Wait()
+		if took := time.Since(start); took != 59*time.Second {
+			t.Errorf("Close took %v, want 59s", took)
+		}
+	})
+}
+
+func TestCloseCancelsTurnsWhenItsContextIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := middleware.NewAdapter(&base{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- bot.Process(t.Context(), message("x"), func(ctx context.Context, turn *middleware.Turn) error {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			})
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		if err := bot.Close(ctx); err != context.DeadlineExceeded {
+			t.Errorf("Close: %v, want DeadlineExceeded", err)
+		}
+		if err := <-ended; err != middleware.ErrClosed {
+			t.Errorf("the turn's cause is %v, want ErrClosed", err)
+		}
+		if err := bot.Close(t.Context()); err != nil {
+			t.Errorf("Close again: %v", err)
+		}
+	})
+}
+
+func TestStartAndCloseUnderStress(t *testing.T) {
+	for range 50 {
+		c := newCounter(state.NewMemory(), timeout, nil)
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				err := c.bot.Process(t.Context(), in(fmt.Sprint(i%3), message("x")), func(ctx context.Context, turn *middleware.Turn) error {
+					return c.inConversation.Set(ctx, i)
+				})
+				if err != nil && err != middleware.ErrClosed {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Go(func() {
+			if err := c.bot.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+	}
+}
+
+func TestWiringMistakesPanic(t *testing.T) {
+	bot := middleware.NewAdapter(&base{})
+	for name, f := range map[string]func(){
+		"no base":             func() { middleware.NewAdapter(nil) },
+		"no middleware":       func() { middleware.NewAdapter(&base{}, nil) },
+		"no handler":          func() { bot.HTTPHandler(nil) },
+		"no activity handler": func() { middleware.HandleActivity(nil) },
+		"no scope":            func() { middleware.AutoSave(nil) },
+	} {
+		func() {
+			defer func() {
+				if v := recover(); v == nil || !strings.HasPrefix(fmt.Sprint(v), "middleware: ") {
+					t.Errorf("%s: recovered %v", name, v)
+				}
+			}()
+			f()
+		}()
+	}
+}

@@ -1,0 +1,41 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/botlapse/botlapse/state"
+)
+
+// saveTimeout bounds the saving of state behind a turn whose context is done.
+const saveTimeout = 10 * time.Second
+
+// AutoSave saves the scopes after the handler has succeeded, each if it was
+// used and has changed. After a handler that failed it saves nothing. If
+// saving fails, the turn fails; the other scopes are saved all the same.
+//
+// A turn whose context is done when the handler returns, because the client
+// went away, is saved too.
+func AutoSave(scopes ...*state.Scope) Middleware {
+	if slices.Contains(scopes, nil) {
+		panic("middleware: AutoSave of a nil scope")
+	}
+	return func(next Handler) Handler {
+		return func(ctx context.Context, turn *Turn) error {
+			if err := next(ctx, turn); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+			defer cancel()
+			var errs []error
+			for _, s := range scopes {
+				if err := s.Save(ctx); err != nil {
+					errs = append(errs, err)
+				}
+			}
+			return errors.Join(errs...)
+		}
+	}
+}

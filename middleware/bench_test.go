@@ -1,0 +1,77 @@
+package middleware_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+// What does a turn cost that goes through the whole chain, changes one
+// property and sends one reply, with Memory and without network?
+func BenchmarkTurn(b *testing.B) {
+	c := newCounter(state.NewMemory(), 30*time.Minute, nil)
+	ctx, a := context.Background(), message("x")
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		c.base.sent = c.base.sent[:0]
+		if err := c.bot.Process(ctx, withID(strconv.Itoa(i), a), c.handle); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// What does Serialize cost, by the number of conversations that turns arrive
+// for at random?
+func BenchmarkSerialize(b *testing.B) {
+	for _, conversations := range []int{1, 10_000} {
+		b.Run(fmt.Sprint(conversations), func(b *testing.B) {
+			bot := middleware.NewAdapter(&base{}, middleware.Serialize(nil))
+			bot.Bare = true
+			ids := make([]string, conversations)
+			for i := range ids {
+				ids[i] = fmt.Sprint("conversation-", i)
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					a := in(ids[i%len(ids)], message(""))
+					a.ID = strconv.Itoa(i)
+					if err := bot.Process(context.Background(), a, silent); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// How much memory does a conversation take that nobody writes in, with Memory?
+func BenchmarkIdleConversation(b *testing.B) {
+	const conversations = 10_000
+	for b.Loop() {
+		memory := state.NewMemory()
+		c := newCounter(memory, 30*time.Minute, nil)
+		before := heap()
+		for i := range conversations {
+			c.base.sent = c.base.sent[:0]
+			if err := c.bot.Process(context.Background(), in(fmt.Sprint("conversation-", i), message("x")), c.handle); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(heap()-before)/conversations, "B/conversation")
+		runtime.KeepAlive(memory)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

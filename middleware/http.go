@@ -1,0 +1,251 @@
+package middleware
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/wire"
+	"github.com/botlapse/botlapse/state"
+)
+
+// retryAfter is what a busy or closing bot asks of the channel, in seconds.
+const retryAfter = "2"
+
+// HTTPHandler returns a handler for the bot's messaging endpoint: each POST is
+// a turn, handled by h. It answers with
+//
+//   - 200 when the turn has succeeded, without a body; for an activity that
+//     expects its replies in the response, with {"activities": […]}; for an
+//     invoke, with the status and body that were set, 501 if none was;
+//   - 200 after [Adapter.AckAfter], while the turn goes on;
+//   - 400 if the body is no activity, or lacks an id that state is kept under,
+//     401 or 403 if it is not authentic, 405 if the method is not POST, 413 if
+//     the body is too large;
+//   - 503 if too many turns of the conversation wait, or after Close;
+//   - 500 if the turn failed. The reason is logged, and not told.
+//
+// A turn goes on if the client goes away.
+func (a *Adapter) HTTPHandler(h Handler) http.Handler {
+	if h == nil {
+		panic("middleware: nil Handler")
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		turn, err := a.receive(w, r)
+		if err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+		turn.handler = h
+		ctx := context.WithoutCancel(r.Context())
+		done := make(chan error, 1)
+		go func() {
+			err := errors.New("middleware: the handler ended its goroutine")
+			defer func() { a.log(ctx, turn, err); done <- err }()
+			err = a.run(ctx, turn)
+		}()
+
+		var ack <-chan time.Time
+		if after := cmp.Or(a.AckAfter, defaultAckAfter); after > 0 && !turn.buffer && turn.Activity.Type != schema.Invoke {
+			timer := time.NewTimer(time.Until(turn.arrived.Add(after)))
+			defer timer.Stop()
+			ack = timer.C
+		}
+		select {
+		case err := <-done:
+			a.answer(w, turn, err)
+		case <-ack:
+			w.WriteHeader(http.StatusOK)
+		}
+	})
+}
+
+// receive reads the turn's activity from a request.
+func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return nil, &refusal{http.StatusMethodNotAllowed, "use POST"}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes)))
+	arrived := time.Now()
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
+	} else if err != nil {
+		return nil, &refusal{http.StatusBadRequest, "the body could not be read"}
+	}
+	req := *r
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	act, err := a.parse(&req)
+	if err != nil {
+		return nil, err
+	}
+	if act.Type == "" {
+		return nil, &refusal{http.StatusBadRequest, "the activity has no type"}
+	}
+	return &Turn{
+		Activity: act,
+		Raw:      body,
+		arrived:  arrived,
+		buffer:   act.DeliveryMode == deliveryExpectReplies,
+	}, nil
+}
+
+// parse has the base adapter read the activity. That of msbotbuilder-go panics
+// at some tokens.
+func (a *Adapter) parse(r *http.Request) (act schema.Activity, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("middleware: panic in ParseRequest: %v", v)
+		}
+	}()
+	return a.base.ParseRequest(r.Context(), r)
+}
+
+// A refusal is an error that says what the HTTP response is.
+type refusal struct {
+	status int
+	line   string
+}
+
+func (r *refusal) Error() string   { return r.line }
+func (r *refusal) HTTPStatus() int { return r.status }
+
+// refuse answers a request that is no turn.
+func (a *Adapter) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, line := http.StatusUnauthorized, "not authentic"
+	var known interface{ HTTPStatus() int }
+	var syntax *json.SyntaxError
+	var mismatch *json.UnmarshalTypeError
+	var badTime *time.ParseError
+	switch {
+	case errors.As(err, &known):
+		status, line = known.HTTPStatus(), known.(error).Error()
+	case errors.As(err, &syntax), errors.As(err, &mismatch), errors.As(err, &badTime),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		status, line = http.StatusBadRequest, "the body is no activity in JSON"
+	}
+	a.logger().LogAttrs(r.Context(), slog.LevelWarn, "request refused",
+		slog.Int("status", status), slog.Any("error", err))
+	http.Error(w, line, status)
+}
+
+// answer answers the request of a turn that has ended.
+func (a *Adapter) answer(w http.ResponseWriter, turn *Turn, err error) {
+	switch {
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed):
+		w.Header().Set("Retry-After", retryAfter)
+		http.Error(w, "busy", http.StatusServiceUnavailable)
+		return
+	case errors.Is(err, state.ErrMissingID):
+		http.Error(w, "the activity lacks "+strings.Join(missingIDs(turn), ", "), http.StatusBadRequest)
+		return
+	case err != nil:
+		http.Error(w, "the turn failed", http.StatusInternalServerError)
+		return
+	}
+	turn.mu.Lock()
+	replies, invoke := turn.replies, turn.invoke
+	turn.mu.Unlock()
+	status := http.StatusOK
+	var body []byte
+	switch {
+	case turn.buffer:
+		body, err = encodeReplies(replies, invoke)
+	case turn.Activity.Type != schema.Invoke:
+	case invoke == nil:
+		http.Error(w, "not implemented", http.StatusNotImplemented)
+		return
+	case invoke.Status < 200 || invoke.Status > 599:
+		err = fmt.Errorf("middleware: invoke response with status %d", invoke.Status)
+	default:
+		if status = invoke.Status; invoke.Body != nil {
+			body, err = json.Marshal(invoke.Body)
+		}
+	}
+	if err != nil {
+		a.log(context.Background(), turn, err)
+		http.Error(w, "the turn failed", http.StatusInternalServerError)
+		return
+	}
+	if body != nil {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	}
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+// encodeReplies writes the body that answers an activity which expects its
+// replies in the response. As in the official SDKs an invoke response is one of
+// them.
+func encodeReplies(replies []schema.Activity, invoke *invokeResponse) ([]byte, error) {
+	if invoke != nil {
+		replies = append(replies[:len(replies):len(replies)], schema.Activity{
+			Type:  typeInvokeResponse,
+			Value: map[string]any{"": invoke},
+		})
+	}
+	body := []byte(`{"activities":[`)
+	for i, r := range replies {
+		encoded, err := wire.Encode(r)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, encoded...)
+	}
+	return append(body, `]}`...), nil
+}
+
+// missingIDs names the fields of the activity that state keys are made of and
+// that are empty.
+func missingIDs(turn *Turn) []string {
+	var missing []string
+	for _, field := range []struct{ name, value string }{
+		{"channelId", turn.Activity.ChannelID},
+		{"conversation.id", turn.Activity.Conversation.ID},
+		{"from.id", turn.Activity.From.ID},
+	} {
+		if field.value == "" {
+			missing = append(missing, field.name)
+		}
+	}
+	return missing
+}
+
+// log writes one line about a turn that came by HTTP.
+func (a *Adapter) log(ctx context.Context, turn *Turn, err error) {
+	level, message := slog.LevelDebug, "turn"
+	if err != nil {
+		level, message = slog.LevelError, "turn failed"
+	}
+	logger := a.logger()
+	if !logger.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("channel", turn.Activity.ChannelID),
+		slog.String("type", string(turn.Activity.Type)),
+		slog.Duration("took", time.Since(turn.arrived)),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+		var p *PanicError
+		if errors.As(err, &p) {
+			attrs = append(attrs, slog.String("stack", string(p.Stack)))
+		}
+	}
+	logger.LogAttrs(ctx, level, message, attrs...)
+}

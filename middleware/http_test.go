@@ -1,0 +1,375 @@
+package middleware_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+// post sends a body to the bot and returns its response. It needs no network,
+// so it can be used in a bubble.
+func post(ctx context.Context, h http.Handler, body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/messages", strings.NewReader(body)))
+	return w
+}
+
+func silent(context.Context, *middleware.Turn) error { return nil }
+
+// newHTTP returns a bot that logs to log.
+func newHTTP(b *base, log io.Writer, mw ...middleware.Middleware) *middleware.Adapter {
+	bot := middleware.NewAdapter(b, mw...)
+	bot.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return bot
+}
+
+// An unauthentic is a base that refuses requests.
+type unauthentic struct {
+	base
+	err error
+}
+
+func (b *unauthentic) ParseRequest(context.Context, *http.Request) (schema.Activity, error) {
+	if b.err == nil {
+		panic("interface conversion: interface {} is nil, not string")
+	}
+	return schema.Activity{}, b.err
+}
+
+type statusError struct{ status int }
+
+func (e *statusError) Error() string   { return "not for this bot" }
+func (e *statusError) HTTPStatus() int { return e.status }
+
+func TestHTTPAnswers(t *testing.T) {
+	const ids = `"channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}`
+	conversation := state.NewConversation(state.NewMemory())
+	count := state.NewProperty[int](conversation, "count")
+	useState := func(ctx context.Context, turn *middleware.Turn) error { return count.Set(ctx, 1) }
+	reply := func(ctx context.Context, turn *middleware.Turn) error {
+		_, err := turn.Send(ctx, schema.Activity{Type: schema.Typing}, schema.Activity{Text: "<one>"}, schema.Activity{Text: "two"})
+		return err
+	}
+	invoke := func(status int, body any) middleware.Handler {
+		return func(ctx context.Context, turn *middleware.Turn) error {
+			turn.SetInvokeResponse(status, body)
+			return nil
+		}
+	}
+	for _, test := range []struct {
+		name    string
+		method  string
+		body    string
+		handler middleware.Handler
+		status  int
+		want    string // the body
+	}{
+		{"a message is 200 without body", "POST", `{"type":"message",` + ids + `}`, silent, 200, ""},
+		{"an activity of any type is 200", "POST", `{"type":"somethingNew",` + ids + `}`, silent, 200, ""},
+		{"GET is 405", "GET", ``, silent, 405, "use POST\n"},
+		{"HEAD is 405", "HEAD", ``, silent, 405, "use POST\n"},
+		{"no body is 400", "POST", ``, silent, 400, "the body is no activity in JSON\n"},
+		{"text is 400", "POST", `hello`, silent, 400, "the body is no activity in JSON\n"},
+		{"half an activity is 400", "POST", `{"type":"mess`, silent, 400, "the body is no activity in JSON\n"},
+		{"an array is 400", "POST", `[]`, silent, 400, "the body is no activity in JSON\n"},
+		{"a type that is no string is 400", "POST", `{"type":1}`, silent, 400, "the body is no activity in JSON\n"},
+		{"no type is 400", "POST", `{` + ids + `}`, silent, 400, "the activity has no type\n"},
+		{"256 KiB are accepted", "POST", `{"type":"message","text":"` + strings.Repeat("x", 256<<10-28) + `"}`, silent, 200, ""},
+		{"a byte more is 413", "POST", `{"type":"message","text":"` + strings.Repeat("x", 256<<10-27) + `"}`, silent, 413, "the body is larger than 262144 bytes\n"},
+		{"no conversation id is 200 where no state is needed", "POST", `{"type":"message","channelId":"test"}`, silent, 200, ""},
+		{"no conversation id is 400 where state is needed", "POST", `{"type":"message","channelId":"test"}`, useState, 400, "the activity lacks conversation.id, from.id\n"},
+		{"a handler's error is 500 without detail", "POST", `{"type":"message",` + ids + `}`, func(context.Context, *middleware.Turn) error { return errors.New("secret detail") }, 500, "the turn failed\n"},
+		{"a panic is 500 without detail", "POST", `{"type":"message",` + ids + `}`, func(context.Context, *middleware.Turn) error { panic("secret detail") }, 500, "the turn failed\n"},
+		{"an invoke that nobody handled is 501", "POST", `{"type":"invoke",` + ids + `}`, silent, 501, "not implemented\n"},
+		{"an invoke is its status and body", "POST", `{"type":"invoke",` + ids + `}`, invoke(409, map[string]any{"a": []int{1}}), 409, `{"a":[1]}`},
+		{"an invoke without body", "POST", `{"type":"invoke",` + ids + `}`, invoke(204, nil), 204, ""},
+		{"an invoke with an impossible status is 500", "POST", `{"type":"invoke",` + ids + `}`, invoke(7, nil), 500, "the turn failed\n"},
+		{"an invoke with a body that has no JSON form is 500", "POST", `{"type":"invoke",` + ids + `}`, invoke(200, func() {}), 500, "the turn failed\n"},
+		{"an invoke answered by an activity, as in the SDKs", "POST", `{"type":"invoke",` + ids + `}`, func(ctx context.Context, turn *middleware.Turn) error {
+			_, err := turn.Send(ctx, schema.Activity{Type: "invokeResponse", Value: map[string]any{"status": 202, "body": "ok"}})
+			return err
+		}, 202, `"ok"`},
+		{"expectReplies is 200 with the replies", "POST", `{"type":"message","deliveryMode":"expectReplies",` + ids + `}`, reply, 200,
+			`{"activities":[{"type":"typing","channelId":"test","from":{},"conversation":{"id":"c1"},"recipient":{"id":"u1"}},` +
+				`{"type":"message","channelId":"test","conversation":{"id":"c1"},"recipient":{"id":"u1"},"text":"<one>","inputHint":"acceptingInput"},` +
+				`{"type":"message","channelId":"test","conversation":{"id":"c1"},"recipient":{"id":"u1"},"text":"two","inputHint":"acceptingInput"}]}`},
+		{"expectReplies without replies", "POST", `{"type":"conversationUpdate","deliveryMode":"expectReplies",` + ids + `}`, silent, 200, `{"activities":[]}`},
+		{"expectReplies of an invoke", "POST", `{"type":"invoke","deliveryMode":"expectReplies",` + ids + `}`, invoke(200, "done"), 200,
+			`{"activities":[{"type":"invokeResponse","value":{"status":200,"body":"done"}}]}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var log bytes.Buffer
+			bot := newHTTP(&base{}, &log)
+			w := httptest.NewRecorder()
+			bot.HTTPHandler(test.handler).ServeHTTP(w, httptest.NewRequest(test.method, "/api/messages", strings.NewReader(test.body)))
+			want := strings.ReplaceAll(test.want, `"from":{},`, "")
+			if w.Code != test.status || w.Body.String() != want {
+				t.Errorf("answer is %d\n%s, want %d\n%s", w.Code, w.Body, test.status, want)
+			}
+			if log.Len() == 0 {
+				t.Error("nothing was logged")
+			}
+		})
+	}
+}
+
+func TestARequestThatIsNotAuthenticIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		err    error
+		status int
+		body   string
+	}{
+		{"any other error is 401", errors.New("Unauthorized: secret detail"), 401, "not authentic\n"},
+		{"the base may say the status", fmt.Errorf("auth: %w", &statusError{403}), 403, "not for this bot\n"},
+		{"P34 a panic in the base is 401", nil, 401, "not authentic\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bot := middleware.NewAdapter(&unauthentic{err: test.err})
+			bot.Logger = slog.New(slog.DiscardHandler)
+			if w := post(t.Context(), bot.HTTPHandler(silent), `{"type":"message"}`); w.Code != test.status || w.Body.String() != test.body {
+				t.Errorf("answer is %d %q, want %d %q", w.Code, w.Body, test.status, test.body)
+			}
+		})
+	}
+}
+
+func TestTheActivityIsAtHandAsItWasReceived(t *testing.T) {
+	const body = ` {"type":"message","custom":[1,2],"text":"hi"} `
+	bot := newHTTP(&base{}, io.Discard)
+	post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		if string(turn.Raw) != body || turn.Activity.Text != "hi" {
+			t.Errorf("Raw is %s, text is %s", turn.Raw, turn.Activity.Text)
+		}
+		return nil
+	}), body)
+}
+
+const aMessage = `{"type":"message","id":"m1","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`
+
+func TestATurnThatTakesLongIsAcknowledgedAndGoesOn(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		ackAfter time.Duration
+		takes    time.Duration
+		body     string
+		waited   time.Duration
+		status   int
+	}{
+		{"1 ns before 10 s it is answered", 0, 10*time.Second - 1, aMessage, 10*time.Second - 1, 200},
+		{"after 10 s it is acknowledged", 0, time.Minute, aMessage, 10 * time.Second, 200},
+		{"after 1 s by option", time.Second, time.Minute, aMessage, time.Second, 200},
+		{"never by option", -1, time.Minute, aMessage, time.Minute, 200},
+		{"an invoke waits for its answer", 0, time.Minute, strings.Replace(aMessage, "message", "invoke", 1), time.Minute, 501},
+		{"expectReplies waits for the replies", 0, time.Minute, strings.Replace(aMessage, "{", `{"deliveryMode":"expectReplies",`, 1), time.Minute, 200},
+	} {
+		bubble(t, test.name, func(t *testing.T) {
+			b := &base{}
+			bot := newHTTP(b, io.Discard)
+			bot.AckAfter = test.ackAfter
+			start := time.Now()
+			ended := make(chan error, 1)
+			w := post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+				time.Sleep(test.takes)
+				_, err := turn.SendText(ctx, "done")
+				ended <- err
+				return err
+			}), test.body)
+			if waited := time.Since(start); waited != test.waited || w.Code != test.status {
+				t.Errorf("answered with %d after %v, want %d after %v", w.Code, waited, test.status, test.waited)
+			}
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(start); took != test.takes {
+				t.Errorf("the turn took %v, want %v", took, test.takes)
+			}
+		})
+	}
+}
+
+func TestAClientThatGoesAwayDoesNotStopTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := state.NewMemory()
+		c := newCounter(memory, timeout, nil)
+		ctx, goAway := context.WithCancel(t.Context())
+		post(ctx, c.bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+			goAway()
+			time.Sleep(time.Second)
+			return c.handle(ctx, turn)
+		}), strings.Replace(aMessage, "{", `{"text":"a",`, 1))
+		wantTexts(t, c.base.texts(), "a: 1 here, 1 in all")
+		c.say(t, "b", "b: 2 here, 2 in all")
+	})
+}
+
+// The same by ProcessActivity, whose context is the request's own.
+func TestATurnIsSavedAlthoughItsContextIsDone(t *testing.T) {
+	c := newCounter(state.NewMemory(), timeout, nil)
+	ctx, goAway := context.WithCancel(t.Context())
+	if err := c.bot.Process(ctx, message("a"), func(ctx context.Context, turn *middleware.Turn) error {
+		err := c.handle(ctx, turn)
+		goAway()
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	c.base.texts()
+	c.say(t, "b", "b: 2 here, 2 in all")
+}
+
+func TestATurnTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := newHTTP(&base{}, io.Discard)
+		bot.AckAfter = -1
+		start := time.Now()
+		w := post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}), aMessage)
+		if took := time.Since(start); took != 2*time.Minute || w.Code != 500 {
+			t.Errorf("%d after %v, want 500 after 2m", w.Code, took)
+		}
+	})
+}
+
+func TestAHandlerThatEndsItsGoroutineIsAFailedTurn(t *testing.T) {
+	bot := newHTTP(&base{}, io.Discard)
+	h := bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		if turn.Activity.Text == "" {
+			runtime.Goexit()
+		}
+		return nil
+	})
+	if w := post(t.Context(), h, aMessage); w.Code != 500 {
+		t.Errorf("answer is %d, want 500", w.Code)
+	}
+	if w := post(t.Context(), h, strings.Replace(aMessage, "{", `{"text":"next",`, 1)); w.Code != 200 {
+		t.Errorf("answer to the next message is %d, want 200", w.Code)
+	}
+}
+
+// P40: a handler that takes more than 15 s makes the channel deliver again.
+func TestP40AnActivityDeliveredTwiceRunsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounter(state.NewMemory(), timeout, nil)
+		c.bot.Logger = slog.New(slog.DiscardHandler)
+		h := c.bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+			time.Sleep(20 * time.Second)
+			return c.handle(ctx, turn)
+		})
+		body := strings.Replace(aMessage, "{", `{"text":"a",`, 1)
+		var wg sync.WaitGroup
+		for i := range 3 { // at 0 s, at 15 s while it runs, at 30 s when it has ended
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 15 * time.Second)
+				if w := post(t.Context(), h, body); w.Code != 200 {
+					t.Errorf("delivery %d is answered with %d", i, w.Code)
+				}
+			})
+		}
+		wg.Wait()
+		wantTexts(t, c.base.texts(), "a: 1 here, 1 in all")
+
+		time.Sleep(timeout - 30*time.Second) // since the first delivery
+		if w := post(t.Context(), h, body); w.Code != 200 {
+			t.Errorf("a late delivery is answered with %d", w.Code)
+		}
+		wantTexts(t, c.base.texts())
+		c.say(t, "b", notice, "b: 1 here, 2 in all") // it neither extended nor expired
+	})
+}
+
+func TestASecondDeliveryGetsTheAnswerOfTheFirst(t *testing.T) {
+	bot := newHTTP(&base{}, io.Discard)
+	runs := 0
+	h := bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		runs++
+		turn.SetInvokeResponse(201, strings.Repeat("x", len(turn.Activity.Text)))
+		_, err := turn.SendText(ctx, "reply "+turn.Activity.Text)
+		return err
+	})
+	for _, body := range []string{
+		strings.Replace(aMessage, "message", "invoke", 1),
+		strings.Replace(aMessage, "{", `{"deliveryMode":"expectReplies","text":"a",`, 1),
+		strings.Replace(strings.Replace(aMessage, "message", "invoke", 1), `"id":"m1"`, `"id":"m2","text":"abc"`, 1),
+	} {
+		runs = 0
+		first, second := post(t.Context(), h, body), post(t.Context(), h, body)
+		if runs != 1 || first.Code != second.Code || first.Body.String() != second.Body.String() {
+			t.Errorf("%d runs; first %d %s, second %d %s", runs, first.Code, first.Body, second.Code, second.Body)
+		}
+	}
+	huge := strings.Replace(strings.Replace(aMessage, "message", "invoke", 1), `"id":"m1"`, `"id":"m3","text":"`+strings.Repeat("x", 20<<10)+`"`, 1)
+	runs = 0
+	first, second := post(t.Context(), h, huge), post(t.Context(), h, huge)
+	if runs != 1 || first.Code != 201 || first.Body.Len() < 20<<10 || second.Code != 200 || second.Body.Len() != 0 {
+		t.Errorf("%d runs; first %d with %d bytes, second %d with %d bytes", runs, first.Code, first.Body.Len(), second.Code, second.Body.Len())
+	}
+}
+
+func TestTooManyWaitingTurnsAre503(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &base{}
+		bot := newHTTP(b, io.Discard, middleware.Serialize(&middleware.SerializeOptions{MaxWaiting: 1}))
+		bot.Bare = true
+		h := bot.HTTPHandler(func(context.Context, *middleware.Turn) error { time.Sleep(time.Second); return nil })
+		codes := make(chan int, 3)
+		for i := range 3 {
+			go func() {
+				w := post(t.Context(), h, strings.Replace(aMessage, "m1", fmt.Sprint("m", i), 1))
+				if w.Code == 503 && w.Header().Get("Retry-After") == "" {
+					t.Error("503 without Retry-After")
+				}
+				codes <- w.Code
+			}()
+		}
+		var sum int
+		for range 3 {
+			sum += <-codes
+		}
+		if sum != 200+200+503 {
+			t.Errorf("the codes add up to %d, want 200+200+503", sum)
+		}
+	})
+}
+
+func TestAClosedBotAnswers503(t *testing.T) {
+	bot := newHTTP(&base{}, io.Discard)
+	if err := bot.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if w := post(t.Context(), bot.HTTPHandler(silent), aMessage); w.Code != 503 {
+		t.Errorf("answer is %d, want 503", w.Code)
+	}
+}
+
+func TestLogsNameNoTextAndNoStackInTheResponse(t *testing.T) {
+	var log bytes.Buffer
+	bot := newHTTP(&base{}, &log)
+	body := strings.Replace(aMessage, "{", `{"text":"my password is swordfish",`, 1)
+	post(t.Context(), bot.HTTPHandler(silent), body)
+	w := post(t.Context(), bot.HTTPHandler(func(context.Context, *middleware.Turn) error { panic("oops") }), strings.Replace(body, "m1", "m2", 1))
+	if got := log.String(); strings.Contains(got, "swordfish") || !strings.Contains(got, "oops") || !strings.Contains(got, "http_test.go") {
+		t.Errorf("log is %s", got)
+	}
+	if strings.Contains(w.Body.String(), "oops") {
+		t.Errorf("the response is %s", w.Body)
+	}
+}

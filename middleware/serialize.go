@@ -1,0 +1,258 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/wire"
+)
+
+// ErrBusy reports a turn that was not begun because too many turns of its
+// conversation were waiting. Over HTTP it is answered with 503.
+var ErrBusy = errors.New("too many turns are waiting")
+
+// SerializeOptions are options of [Serialize].
+type SerializeOptions struct {
+	// MaxWaiting is how many turns of one conversation may wait. The
+	// default, for 0, is 64.
+	MaxWaiting int
+
+	// Remember is how many activities, of all conversations together, are
+	// remembered so that they are not handled again. The default, for 0, is
+	// 4096; negative means none.
+	Remember int
+}
+
+const (
+	defaultMaxWaiting = 64
+	defaultRemember   = 4096
+
+	// maxAnswer is the size of the largest answer that is remembered.
+	maxAnswer = 16 << 10
+)
+
+// Serialize runs the turns of one conversation one after the other, in the
+// order in which they arrive, and those of different conversations in
+// parallel. A turn that waits obeys its context; one that finds too many
+// waiting fails with [ErrBusy]. Turns without a conversation do not wait.
+//
+// An activity that was handled is not handled again if the channel delivers
+// it a second time; the second delivery gets the answer of the first. An
+// answer of more than 16 KiB, which only invokes and activities that expect
+// replies have, is not kept: such a delivery is answered without content. An
+// activity whose turn failed is handled again.
+//
+// The adapter puts Serialize right inside of Recover. It covers one process;
+// what several do to one conversation is settled by the state's eTags.
+func Serialize(opts *SerializeOptions) Middleware {
+	var o SerializeOptions
+	if opts != nil {
+		o = *opts
+	}
+	return func(next Handler) Handler {
+		s := &serializer{
+			maxWaiting: cmp.Or(o.MaxWaiting, defaultMaxWaiting),
+			lanes:      make(map[conversationKey]*lane),
+			answers:    answers{max: max(cmp.Or(o.Remember, defaultRemember), 0)},
+		}
+		return func(ctx context.Context, turn *Turn) error {
+			a := &turn.Activity
+			if a.Conversation.ID == "" {
+				return next(ctx, turn)
+			}
+			key := conversationKey{a.ChannelID, a.Conversation.ID}
+			if err := s.enter(ctx, key); err != nil {
+				return err
+			}
+			defer s.leave(key)
+			if s.repeat(turn) {
+				return nil
+			}
+			if err := next(ctx, turn); err != nil {
+				return err
+			}
+			s.remember(turn)
+			return nil
+		}
+	}
+}
+
+type conversationKey struct{ channel, conversation string }
+
+// A serializer holds a lane for each conversation in which a turn is running.
+type serializer struct {
+	maxWaiting int
+
+	mu      sync.Mutex
+	lanes   map[conversationKey]*lane
+	answers answers
+}
+
+// A lane holds the turns that wait for the running one, first come first.
+type lane struct {
+	waiting []chan struct{} // each is closed when its turn may run
+}
+
+// enter waits until no other turn of the conversation is running.
+func (s *serializer) enter(ctx context.Context, key conversationKey) error {
+	s.mu.Lock()
+	l := s.lanes[key]
+	if l == nil {
+		s.lanes[key] = &lane{}
+		s.mu.Unlock()
+		return nil
+	}
+	if len(l.waiting) >= s.maxWaiting {
+		s.mu.Unlock()
+		return fmt.Errorf("middleware: %w", ErrBusy)
+	}
+	turn := make(chan struct{})
+	l.waiting = append(l.waiting, turn)
+	s.mu.Unlock()
+
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	i := slices.Index(l.waiting, turn)
+	if i >= 0 {
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+	}
+	s.mu.Unlock()
+	if i < 0 { // it was let in at the same moment
+		s.leave(key)
+	}
+	return ctx.Err()
+}
+
+// leave lets the next turn of the conversation run.
+func (s *serializer) leave(key conversationKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[key]
+	if len(l.waiting) == 0 {
+		delete(s.lanes, key)
+		return
+	}
+	close(l.waiting[0])
+	l.waiting = slices.Delete(l.waiting, 0, 1)
+}
+
+// repeat gives turn the answer of an earlier delivery of its activity.
+func (s *serializer) repeat(turn *Turn) bool {
+	s.mu.Lock()
+	answer, ok := s.answers.get(deliveryOf(turn))
+	s.mu.Unlock()
+	if ok {
+		turn.mu.Lock()
+		turn.replies, turn.invoke = answer.replies, answer.invoke
+		turn.mu.Unlock()
+	}
+	return ok
+}
+
+func (s *serializer) remember(turn *Turn) {
+	if turn.Activity.ID == "" || turn.proactive {
+		return
+	}
+	turn.mu.Lock()
+	answer := answer{turn.replies, turn.invoke}
+	turn.mu.Unlock()
+	if answer.size() > maxAnswer {
+		answer.replies, answer.invoke = nil, nil
+		if turn.Activity.Type == schema.Invoke {
+			answer.invoke = &invokeResponse{Status: 200}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers.put(deliveryOf(turn), answer)
+}
+
+// A delivery identifies an activity that a channel delivers, however often.
+type delivery struct {
+	conversationKey
+	activityType schema.ActivityTypes
+	id           string
+	// at tells apart activities that are not new messages and bear the id of
+	// the message they are about, such as two edits of it.
+	at time.Time
+}
+
+func deliveryOf(turn *Turn) delivery {
+	a := &turn.Activity
+	d := delivery{conversationKey{a.ChannelID, a.Conversation.ID}, a.Type, a.ID, time.Time{}}
+	if a.Type != schema.Message && a.Type != schema.Invoke {
+		d.at = a.Timestamp.UTC()
+	}
+	return d
+}
+
+// An answer is what the HTTP response to a delivery holds.
+type answer struct {
+	replies []schema.Activity
+	invoke  *invokeResponse
+}
+
+// size returns about how much memory the answer takes.
+func (a *answer) size() int {
+	n := 0
+	for _, r := range a.replies {
+		encoded, err := wire.Encode(r)
+		if err != nil {
+			return maxAnswer + 1
+		}
+		n += len(encoded)
+	}
+	if a.invoke != nil {
+		encoded, err := json.Marshal(a.invoke.Body)
+		if err != nil {
+			return maxAnswer + 1
+		}
+		n += len(encoded)
+	}
+	return n
+}
+
+// answers remembers the newest max answers.
+type answers struct {
+	max  int
+	m    map[delivery]answer
+	ring []delivery
+	next int // where in ring the next one goes
+}
+
+func (a *answers) get(d delivery) (answer, bool) {
+	if d.id == "" {
+		return answer{}, false
+	}
+	found, ok := a.m[d]
+	return found, ok
+}
+
+func (a *answers) put(d delivery, ans answer) {
+	if a.max == 0 {
+		return
+	}
+	if a.m == nil {
+		a.m = make(map[delivery]answer)
+	}
+	if len(a.ring) < a.max {
+		a.ring = append(a.ring, d)
+	} else {
+		delete(a.m, a.ring[a.next])
+		a.ring[a.next] = d
+		a.next = (a.next + 1) % a.max
+	}
+	a.m[d] = ans
+}

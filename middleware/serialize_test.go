@@ -1,0 +1,236 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+func TestTurnsOfOneConversationRunInOrderOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := middleware.NewAdapter(&base{})
+		var order []int
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				bot.Process(t.Context(), message(""), func(context.Context, *middleware.Turn) error {
+					order = append(order, i) // a race, were they not one after the other
+					time.Sleep(time.Second)
+					return nil
+				})
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if !slices.IsSorted(order) || len(order) != 20 {
+			t.Errorf("order is %v", order)
+		}
+	})
+}
+
+func TestTurnsOfDifferentConversationsRunInParallel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := middleware.NewAdapter(&base{})
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 100 {
+			other := in(fmt.Sprint(i), message(""))
+			if i == 0 { // the same id on another channel is another conversation
+				other = in("1", message(""))
+				other.ChannelID = "other"
+			}
+			wg.Go(func() {
+				bot.Process(t.Context(), other, func(context.Context, *middleware.Turn) error {
+					time.Sleep(time.Second)
+					return nil
+				})
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("they took %v, want 1s", took)
+		}
+	})
+}
+
+func TestAWaitingTurnObeysItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := middleware.NewAdapter(&base{})
+		var order []string
+		say := func(text string, wait time.Duration) (result chan error) {
+			result = make(chan error, 1)
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), wait)
+				defer cancel()
+				result <- bot.Process(ctx, message(text), func(context.Context, *middleware.Turn) error {
+					order = append(order, text)
+					time.Sleep(30 * time.Second)
+					return nil
+				})
+			}()
+			synctest.Wait()
+			return result
+		}
+		first := say("first", time.Hour)
+		impatient := say("impatient", time.Second)
+		atTheSameTime := say("at the same time", 30*time.Second)
+		last := say("last", time.Hour)
+		if err := <-impatient; err != context.DeadlineExceeded {
+			t.Errorf("the impatient one: %v", err)
+		}
+		for _, r := range []chan error{first, atTheSameTime, last} {
+			<-r
+		}
+		if slices.Contains(order, "impatient") || !slices.Contains(order, "last") {
+			t.Errorf("order is %q", order)
+		}
+	})
+}
+
+func TestTheQueueOfAConversationIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := middleware.NewAdapter(&base{})
+		var mu sync.Mutex
+		busy := 0
+		var wg sync.WaitGroup
+		for range 70 { // 1 runs, 64 wait
+			wg.Go(func() {
+				err := bot.Process(t.Context(), message(""), func(context.Context, *middleware.Turn) error {
+					time.Sleep(time.Second)
+					return nil
+				})
+				mu.Lock()
+				defer mu.Unlock()
+				if errors.Is(err, middleware.ErrBusy) {
+					busy++
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if err := bot.Process(t.Context(), in("other", message("")), silent); err != nil {
+			t.Errorf("another conversation: %v", err)
+		}
+		wg.Wait()
+		if busy != 5 {
+			t.Errorf("%d turns were refused, want 5", busy)
+		}
+	})
+}
+
+func TestAPanicOrAnErrorLetsTheNextTurnRun(t *testing.T) {
+	bot := middleware.NewAdapter(&base{})
+	for _, h := range []middleware.Handler{
+		func(context.Context, *middleware.Turn) error { panic("oops") },
+		func(context.Context, *middleware.Turn) error { return errBad },
+		silent,
+	} {
+		bot.Process(t.Context(), message(""), h)
+	}
+	if err := bot.Process(t.Context(), message(""), silent); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhichDeliveriesAreTheSame(t *testing.T) {
+	at := func(when int64, a schema.Activity) schema.Activity { a.Timestamp = time.Unix(when, 0); return a }
+	of := func(activityType schema.ActivityTypes, a schema.Activity) schema.Activity {
+		a.Type = activityType
+		return a
+	}
+	other := withID("m1", message("hi"))
+	other.ChannelID = "other"
+	for _, test := range []struct {
+		name          string
+		first, second schema.Activity
+		same          bool
+	}{
+		{"the same message", withID("m1", message("hi")), withID("m1", message("hi")), true},
+		{"the same id at another time", at(1, withID("m1", message("hi"))), at(2, withID("m1", message("hi"))), true},
+		{"another id", withID("m1", message("hi")), withID("m2", message("hi")), false},
+		{"no id", message("hi"), message("hi"), false},
+		{"the same id in another conversation", withID("m1", message("hi")), in("c2", withID("m1", message("hi"))), false},
+		{"the same id on another channel", withID("m1", message("hi")), other, false},
+		{"a message and its edit", withID("m1", message("hi")), of(schema.MessageUpdate, withID("m1", message("ho"))), false},
+		{"two edits of a message", at(1, of(schema.MessageUpdate, withID("m1", message("ho")))), at(2, of(schema.MessageUpdate, withID("m1", message("hu")))), false},
+		{"one edit twice", at(1, of(schema.MessageUpdate, withID("m1", message("ho")))), at(1, of(schema.MessageUpdate, withID("m1", message("ho")))), true},
+		{"the same conversationUpdate", withID("m1", of(schema.ConversationUpdate, message(""))), withID("m1", of(schema.ConversationUpdate, message(""))), true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bot := middleware.NewAdapter(&base{})
+			runs := 0
+			for _, a := range []schema.Activity{test.first, test.second} {
+				if err := bot.Process(t.Context(), a, func(context.Context, *middleware.Turn) error { runs++; return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if (runs == 1) != test.same {
+				t.Errorf("%d runs", runs)
+			}
+		})
+	}
+}
+
+func TestAnActivityWhoseTurnFailedRunsAgain(t *testing.T) {
+	c := newCounter(state.NewMemory(), timeout, nil)
+	if err := c.bot.Process(t.Context(), withID("m1", message("a")), func(context.Context, *middleware.Turn) error { return errBad }); err != errBad {
+		t.Fatal(err)
+	}
+	wantTexts(t, c.process(t, withID("m1", message("a"))), "a: 1 here, 1 in all")
+}
+
+func TestNoMoreActivitiesAreRememberedThanAsked(t *testing.T) {
+	for _, remember := range []int{-1, 1, 3} {
+		bot := middleware.NewAdapter(&base{}, middleware.Serialize(&middleware.SerializeOptions{Remember: remember}))
+		bot.Bare = true
+		runs := 0
+		deliver := func(id int) int {
+			before := runs
+			bot.Process(t.Context(), withID(fmt.Sprint(id), message("")), func(context.Context, *middleware.Turn) error { runs++; return nil })
+			return runs - before
+		}
+		for id := range 10 {
+			deliver(id)
+		}
+		for id := 9; id >= 0; id-- { // the newest are remembered; what runs again is remembered anew
+			want := 1
+			if 9-id < remember {
+				want = 0
+			}
+			if got := deliver(id); got != want {
+				t.Errorf("remember %d: activity %d ran %d times more, want %d", remember, id, got, want)
+			}
+			if want == 1 {
+				break
+			}
+		}
+	}
+}
+
+func TestABareAdapterNeitherRecoversNorSerializes(t *testing.T) {
+	bot := middleware.NewAdapter(&base{})
+	bot.Bare = true
+	defer func() {
+		if v := recover(); v != "oops" {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	bot.Process(t.Context(), message(""), func(ctx context.Context, turn *middleware.Turn) error {
+		// A second turn of the conversation does not wait for this one.
+		if err := bot.Process(ctx, message(""), silent); err != nil {
+			t.Error(err)
+		}
+		panic("oops")
+	})
+}

@@ -1,0 +1,233 @@
+package middleware
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+)
+
+// Values of the activity protocol that package schema does not name.
+const (
+	deliveryExpectReplies schema.DeliveryModes = "expectReplies"
+	typeInvokeResponse    schema.ActivityTypes = "invokeResponse"
+	roleBot               schema.RoleTypes     = "bot"
+	channelEmulator                            = "emulator"
+)
+
+// ErrTurnEnded reports a send on a turn that is over. Use [Adapter.Continue]
+// to write to the conversation later.
+var ErrTurnEnded = errors.New("the turn has ended")
+
+// A Handler handles one turn. Its error fails the turn: nothing that the turn
+// changed is saved, and the channel is told that the activity was not handled.
+type Handler func(ctx context.Context, turn *Turn) error
+
+// A Middleware surrounds a handler with something done before or after it.
+// It may decide not to call next at all. It is called once, and the handler
+// that it returns must be safe for concurrent use.
+type Middleware func(next Handler) Handler
+
+// A Turn is one activity on its way through the bot, and the way to answer it.
+// Its methods are safe for concurrent use.
+type Turn struct {
+	// Activity is the incoming activity. For a proactive turn it is an event
+	// called "ContinueConversation" that the adapter has made.
+	//
+	// Where the wire has a value, channelData or card action value that is no
+	// JSON object, the map has it under the empty key; see [Value].
+	Activity schema.Activity
+
+	// Raw is the activity as it was received. It is nil where there was no
+	// HTTP request, or the request did not come through [Adapter.HTTPHandler].
+	Raw json.RawMessage
+
+	adapter   *Adapter
+	handler   Handler
+	arrived   time.Time
+	proactive bool
+	buffer    bool // replies go into the HTTP response
+
+	mu        sync.Mutex
+	ended     bool
+	responded bool
+	replies   []schema.Activity
+	invoke    *invokeResponse
+}
+
+type invokeResponse struct {
+	Status int `json:"status"`
+	Body   any `json:"body,omitempty"`
+}
+
+// Value returns a map that stands for a value of any JSON type, in the places
+// where package schema has only maps: an activity's Value and ChannelData and
+// a card action's Value and ChannelData. An object stands for itself; Value is
+// for the rest:
+//
+//	schema.CardAction{Type: schema.ImBack, Title: "Car", Value: middleware.Value("Car")}
+//
+// In an incoming activity the value is found under the empty key.
+func Value(v any) map[string]any {
+	return map[string]any{"": v}
+}
+
+// Arrived returns when the activity arrived, before it waited for its turn.
+func (t *Turn) Arrived() time.Time { return t.arrived }
+
+// Proactive reports whether no incoming activity caused the turn.
+func (t *Turn) Proactive() bool { return t.proactive }
+
+// Responded reports whether the bot has sent something in this turn. Traces do
+// not count.
+func (t *Turn) Responded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.responded
+}
+
+// Reference returns what is needed to write to the conversation later, with
+// [Adapter.Continue]. It can be stored as JSON.
+func (t *Turn) Reference() schema.ConversationReference {
+	a := t.Activity
+	ref := schema.ConversationReference{
+		ActivityID:   a.ID,
+		User:         a.From,
+		Bot:          a.Recipient,
+		Conversation: a.Conversation,
+		ChannelID:    a.ChannelID,
+		ServiceURL:   a.ServiceURL,
+	}
+	// Direct Line cannot reply to the conversationUpdate by which it begins.
+	if a.Type == schema.ConversationUpdate &&
+		(strings.EqualFold(a.ChannelID, "directline") || strings.EqualFold(a.ChannelID, "webchat")) {
+		ref.ActivityID = ""
+	}
+	return ref
+}
+
+// Send sends activities to the conversation, one after the other, and returns
+// the ids that the channel gave them. An id is empty if the channel gave none,
+// which is always so for an activity that asked for its replies in the HTTP
+// response (expectReplies), and with a base adapter that is no [Sender].
+//
+// Send addresses each activity: it sets the conversation, serviceUrl,
+// channelId, from and recipient, and replyToId unless the activity has one or
+// there is nothing to reply to. An activity without type becomes a message; a
+// message without inputHint gets acceptingInput. A trace goes to the emulator
+// only. An activity of type invokeResponse sets the invoke response.
+//
+// At the first activity that cannot be sent, Send returns the ids so far and
+// the error. After the turn it fails with [ErrTurnEnded].
+func (t *Turn) Send(ctx context.Context, activities ...schema.Activity) ([]string, error) {
+	ids := make([]string, 0, len(activities))
+	for _, a := range activities {
+		id, err := t.send(ctx, a)
+		if err != nil {
+			return ids, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// SendText sends a message and returns the id that the channel gave it, under
+// the conditions of [Turn.Send].
+func (t *Turn) SendText(ctx context.Context, text string) (id string, err error) {
+	return t.send(ctx, schema.Activity{Type: schema.Message, Text: text})
+}
+
+func (t *Turn) send(ctx context.Context, a schema.Activity) (id string, err error) {
+	if a.Type == "" {
+		a.Type = schema.Message
+	}
+	if a.Type == schema.Message && a.InputHint == "" {
+		a.InputHint = schema.AcceptingInput
+	}
+	t.address(&a)
+
+	t.mu.Lock()
+	ended := t.ended
+	switch {
+	case ended:
+	case a.Type == typeInvokeResponse:
+		t.invoke = invokeResponseOf(a.Value)
+		t.responded = true
+	case t.buffer:
+		t.replies = append(t.replies, a)
+		t.responded = t.responded || a.Type != schema.Trace
+	}
+	t.mu.Unlock()
+	switch {
+	case ended:
+		return "", fmt.Errorf("middleware: send %s: %w", a.Type, ErrTurnEnded)
+	case a.Type == typeInvokeResponse, t.buffer:
+		return "", nil
+	case a.Type == schema.Trace && t.Activity.ChannelID != channelEmulator:
+		return "", nil
+	}
+
+	id, err = t.adapter.send(ctx, a)
+	if err != nil {
+		return "", fmt.Errorf("middleware: send %s: %w", a.Type, err)
+	}
+	if a.Type != schema.Trace {
+		t.mu.Lock()
+		t.responded = true
+		t.mu.Unlock()
+	}
+	return id, nil
+}
+
+// address applies the conversation reference to an outgoing activity.
+func (t *Turn) address(a *schema.Activity) {
+	ref := t.Reference()
+	a.ChannelID = ref.ChannelID
+	a.ServiceURL = ref.ServiceURL
+	a.Conversation = ref.Conversation
+	a.From = ref.Bot
+	a.Recipient = ref.User
+	if a.ReplyToID == "" {
+		a.ReplyToID = ref.ActivityID
+	}
+}
+
+// SetInvokeResponse sets the HTTP status and, encoded as JSON, the body by
+// which an invoke is answered; a nil body is none. The last one set counts.
+// An invoke for which none is set is answered with 501. The answer needs
+// [Adapter.HTTPHandler]: [Adapter.ProcessActivity] has no way to give it.
+func (t *Turn) SetInvokeResponse(status int, body any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.invoke = &invokeResponse{status, body}
+}
+
+// invokeResponseOf reads the value of an activity of type invokeResponse.
+func invokeResponseOf(value map[string]any) *invokeResponse {
+	r := &invokeResponse{Status: 200, Body: value["body"]}
+	switch status := value["status"].(type) {
+	case int:
+		r.Status = status
+	case float64:
+		r.Status = int(status)
+	}
+	return r
+}
+
+// end makes later sends fail.
+func (t *Turn) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+}
+
+// isZero reports whether a is the empty activity, which stands for no reply.
+func isZero(a schema.Activity) bool {
+	return reflect.ValueOf(a).IsZero()
+}

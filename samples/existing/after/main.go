@@ -1,0 +1,86 @@
+// Command after is the bot of ../before with the three lines that make its
+// conversations expire.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/core"
+	"github.com/infracloudio/msbotbuilder-go/core/activity"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+// orders holds what each conversation wants, once it has said so.
+type orders struct {
+	mu   sync.Mutex
+	what map[string]string
+}
+
+func (o *orders) onMessage(turn *activity.TurnContext) (schema.Activity, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	conversation := turn.Activity.Conversation.ID
+	what, ok := o.what[conversation]
+	switch {
+	case !ok:
+		o.what[conversation] = ""
+		return turn.SendActivity(activity.MsgOptionText("What would you like?"))
+	case what == "":
+		o.what[conversation] = turn.Activity.Text
+		return turn.SendActivity(activity.MsgOptionText("How many?"))
+	default:
+		delete(o.what, conversation)
+		return turn.SendActivity(activity.MsgOptionText(fmt.Sprintf("%s %s, coming up.", turn.Activity.Text, what)))
+	}
+}
+
+func (o *orders) forget(conversation string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.what, conversation)
+}
+
+// newBot returns the messaging endpoint.
+func newBot(setting core.AdapterSetting) (http.Handler, error) {
+	adapter, err := core.NewBotAdapter(setting)
+	if err != nil {
+		return nil, err
+	}
+	orders := &orders{what: make(map[string]string)}
+	conversation := state.NewConversation(state.NewMemory())
+	forget := func(_ context.Context, turn *middleware.Turn, _ middleware.Expiry) {
+		orders.forget(turn.Activity.Conversation.ID)
+	}
+	adapter = middleware.NewAdapter(adapter, middleware.AutoSave(conversation), middleware.Expire(conversation, 30*time.Minute, &middleware.ExpireOptions{OnExpire: forget}))
+	handler := activity.HandlerFuncs{OnMessageFunc: orders.onMessage}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ctx := context.Background()
+		activity, err := adapter.ParseRequest(ctx, req)
+		if err == nil {
+			err = adapter.ProcessActivity(ctx, activity, handler)
+		}
+		if err != nil {
+			log.Print(err)
+			http.Error(w, "the activity was not handled", http.StatusBadRequest)
+		}
+	}), nil
+}
+
+func main() {
+	bot, err := newBot(core.AdapterSetting{AppID: os.Getenv("APP_ID"), AppPassword: os.Getenv("APP_PASSWORD")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("/api/messages", bot)
+	log.Print("listening on http://127.0.0.1:3978/api/messages")
+	log.Fatal(http.ListenAndServe("127.0.0.1:3978", nil))
+}

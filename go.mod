@@ -5,6 +5,7 @@ go 1.25.0
 require (
 	github.com/infracloudio/msbotbuilder-go v0.2.6-0.20231130085215-84d2040b3577
 	github.com/joho/godotenv v1.5.1
+	github.com/spf13/cobra v1.10.2
 )
 
 require (
@@ -19,7 +20,6 @@ require (
 	github.com/lestrrat-go/jwx v1.2.31 // indirect
 	github.com/lestrrat-go/option v1.0.1 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
-	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	golang.org/x/crypto v0.32.0 // indirect
 )

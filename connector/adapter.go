@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -22,7 +22,7 @@ import (
 
 // Options are options of [New].
 type Options struct {
-	// AllowUnauthenticated accepts requests from any address and sends to any
+	// AllowUnauthenticated accepts requests from anywhere and sends to any
 	// serviceUrl that a request names, although nothing proves that either
 	// belongs to a channel: whoever reaches the bot can talk to it as any
 	// user, and have it send requests to hosts of the caller's choice. It is
@@ -30,14 +30,16 @@ type Options struct {
 	AllowUnauthenticated bool
 
 	// MaxBodyBytes is the size of the largest request body that is read. The
-	// default, for 0, is 256 KiB.
+	// default, for 0 or less, is 256 KiB.
 	MaxBodyBytes int64
 
-	// Timeout bounds each request to a channel. The default, for 0, is 10 s.
+	// Timeout bounds each attempt at a request to a channel, the reading of
+	// the answer included. The default, for 0 or less, is 10 s.
 	Timeout time.Duration
 
 	// MaxAttempts is how often a request is made before its error is
-	// returned. The default, for 0, is 4.
+	// returned; 1 means that none is repeated. The default, for 0 or less,
+	// is 4.
 	MaxAttempts int
 
 	// Transport makes the requests to channels. The default, for nil, is one
@@ -45,7 +47,8 @@ type Options struct {
 	Transport http.RoundTripper
 
 	// Logger gets a warning for each activity other than a message that a
-	// channel refuses. The default, for nil, is slog.Default().
+	// channel refuses, with its type and the status. The default, for nil, is
+	// slog.Default().
 	Logger *slog.Logger
 }
 
@@ -58,12 +61,7 @@ const (
 // An Adapter is a core.Adapter without credentials. It is safe for concurrent
 // use.
 type Adapter struct {
-	allowAll    bool
-	maxBody     int64
-	timeout     time.Duration
-	maxAttempts int
-	client      *http.Client
-	logger      *slog.Logger
+	opts Options // with the defaults filled in
 }
 
 var _ core.Adapter = (*Adapter)(nil)
@@ -74,34 +72,35 @@ func New(opts *Options) *Adapter {
 	if opts != nil {
 		o = *opts
 	}
+	if o.MaxBodyBytes <= 0 {
+		o.MaxBodyBytes = defaultMaxBodyBytes
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.MaxAttempts <= 0 {
+		o.MaxAttempts = defaultMaxAttempts
+	}
 	if o.Transport == nil {
 		o.Transport = &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   5 * time.Second,
-			ResponseHeaderTimeout: cmp.Or(o.Timeout, defaultTimeout),
+			DialContext:           (&net.Dialer{Timeout: o.Timeout / 2}).DialContext,
+			TLSHandshakeTimeout:   o.Timeout / 2,
+			ResponseHeaderTimeout: o.Timeout,
 			ForceAttemptHTTP2:     true,
 			MaxIdleConns:          256,
 			MaxIdleConnsPerHost:   64, // a bot talks to few hosts, and to those a lot
 			IdleConnTimeout:       90 * time.Second,
 		}
 	}
-	return &Adapter{
-		allowAll:    o.AllowUnauthenticated,
-		maxBody:     cmp.Or(o.MaxBodyBytes, defaultMaxBodyBytes),
-		timeout:     cmp.Or(o.Timeout, defaultTimeout),
-		maxAttempts: cmp.Or(o.MaxAttempts, defaultMaxAttempts),
-		client: &http.Client{
-			Transport:     o.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		logger: cmp.Or(o.Logger, slog.Default()),
-	}
+	return &Adapter{o}
 }
 
-// Close closes the connections to channels that are idle. The adapter can be
-// used on.
+// Close closes the connections to channels that are idle, if the transport can.
+// The adapter can be used on.
 func (a *Adapter) Close() {
-	a.client.CloseIdleConnections()
+	if t, ok := a.opts.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
 }
 
 // A RequestError reports a request that is not handled. Its text is one line
@@ -117,17 +116,20 @@ func (e *RequestError) Error() string { return e.Reason }
 func (e *RequestError) HTTPStatus() int { return e.Status }
 
 // ParseRequest reads an activity. Its error is a [*RequestError]: 403 if the
-// request comes from another machine, or if the activity wants its replies
-// sent to one; 413 if the body is too large; 400 if it is no activity. Fields
-// that package schema has no place for are dropped; values that are no objects
-// are held as package middleware's Value says.
+// request comes from another machine or from a web page, or if the activity
+// wants its replies sent to another machine; 413 if the body is too large; 400
+// if it is no activity. Fields that package schema has no place for are
+// dropped; values that are no objects are held as package middleware's Value
+// says.
 func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Activity, error) {
-	if !a.allowAll && !isLocal(r.RemoteAddr) {
-		return schema.Activity{}, &RequestError{http.StatusForbidden, "requests are answered on this machine only"}
+	if !a.opts.AllowUnauthenticated {
+		if err := checkLocal(r); err != nil {
+			return schema.Activity{}, &RequestError{http.StatusForbidden, err.Error()}
+		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, a.maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, a.opts.MaxBodyBytes))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return schema.Activity{}, &RequestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", a.maxBody)}
+		return schema.Activity{}, &RequestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", a.opts.MaxBodyBytes)}
 	} else if err != nil {
 		return schema.Activity{}, &RequestError{http.StatusBadRequest, "the body could not be read"}
 	}
@@ -146,39 +148,77 @@ func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Act
 	return act, nil
 }
 
-// isLocal reports whether a request's remote address is of this machine.
-func isLocal(remoteAddr string) bool {
-	host, _, err := net.SplitHostPort(remoteAddr)
-	if err != nil {
-		return false
+// checkLocal refuses a request that no program on this machine has made. What
+// a proxy or a tunnel passes on and what a browser sends for a web page comes
+// from this machine too, but is as a rule for another host or from a page's
+// origin.
+func checkLocal(r *http.Request) error {
+	from, _, _ := net.SplitHostPort(r.RemoteAddr)
+	to := url.URL{Host: r.Host}
+	switch {
+	case !isLoopback(from):
+		return errors.New("requests from other machines are not answered")
+	case !isLoopback(to.Hostname()):
+		return errors.New("requests are answered at localhost and its addresses only")
+	case new(http.CrossOriginProtection).Check(r) != nil:
+		return errors.New("requests from web pages are not answered")
 	}
+	return nil
+}
+
+// isLoopback reports whether host is localhost or a loopback address. Other
+// names are not resolved: what they stand for can change.
+func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // service parses a serviceUrl, and refuses one that must not be sent to.
 func (a *Adapter) service(serviceURL string) (*url.URL, error) {
 	u, err := url.Parse(serviceURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+	switch {
+	case serviceURL == "":
+		return nil, errors.New("the activity has no serviceUrl")
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil:
 		return nil, errors.New("the serviceUrl is no http or https URL")
-	}
-	ip := net.ParseIP(u.Hostname())
-	if !a.allowAll && !strings.EqualFold(u.Hostname(), "localhost") && (ip == nil || !ip.IsLoopback()) {
+	case !a.opts.AllowUnauthenticated && !isLoopback(u.Hostname()):
 		return nil, errors.New("the serviceUrl is not on this machine")
 	}
 	return u, nil
 }
 
-// ProcessActivity handles an activity with a handler written for
-// msbotbuilder-go, and sends what it returns; the empty activity means no
-// reply. Package middleware does not use it: it sends by SendActivity.
+// ProcessActivity handles a message, an invoke or a conversationUpdate with a
+// handler written for msbotbuilder-go, and sends what it returns; the empty
+// activity means no reply. Activities of other types, and those for which an
+// activity.HandlerFuncs has no function, are no error and get no reply. Package
+// middleware does not use it: it sends by SendActivity.
 func (a *Adapter) ProcessActivity(ctx context.Context, act schema.Activity, h activity.Handler) error {
+	if !handles(h, act.Type) {
+		return nil
+	}
 	reply, err := activity.PrepareActivityContext(h, &activity.TurnContext{Activity: act})
-	if err != nil || reply.Type == "" {
+	if err != nil || reflect.ValueOf(reply).IsZero() {
 		return err
 	}
 	_, err = a.SendActivity(ctx, reply)
 	return err
+}
+
+// handles reports whether h has a function for activities of type t.
+func handles(h activity.Handler, t schema.ActivityTypes) bool {
+	if p, ok := h.(*activity.HandlerFuncs); ok {
+		h = *p
+	}
+	funcs, ok := h.(activity.HandlerFuncs)
+	switch t {
+	case schema.Message:
+		return !ok || funcs.OnMessageFunc != nil
+	case schema.Invoke:
+		return !ok || funcs.OnInvokeFunc != nil
+	case schema.ConversationUpdate:
+		return !ok || funcs.OnConversationUpdateFunc != nil
+	}
+	return false
 }
 
 // ProactiveMessage sends what the handler's OnMessage returns to a

@@ -3,6 +3,7 @@ package connector_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +27,24 @@ import (
 
 	"github.com/botlapse/botlapse/connector"
 )
+
+// TestMain checks that what the tests have closed leaves no goroutine behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for limit := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		if !bytes.Contains(stacks, []byte("net/http.")) {
+			break
+		}
+		if time.Now().After(limit) {
+			fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", stacks)
+			code = 1
+			break
+		}
+	}
+	os.Exit(code)
+}
 
 // A seen is a request as a channel sees it.
 type seen struct {
@@ -99,8 +122,11 @@ func TestWhatIsEmptyIsNotSent(t *testing.T) {
 	if _, err := newAdapter(t, connector.Options{}).SendActivity(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := (<-requests).body, `{"type":"message","serviceUrl":"`+channel+`","conversation":{"id":"c1"},"text":"hi"}`; got != want {
-		t.Errorf("the body is %s, want %s", got, want)
+	got := (<-requests).body
+	want := map[string]any{"type": "message", "serviceUrl": channel, "conversation": map[string]any{"id": "c1"}, "text": "hi"}
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(got), &fields); err != nil || !reflect.DeepEqual(fields, want) {
+		t.Errorf("the body is %s, want %v", got, want)
 	}
 }
 
@@ -200,7 +226,7 @@ func (f fail) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func request(body, from string) *http.Request {
-	r := httptest.NewRequest("POST", "/api/messages", strings.NewReader(body))
+	r := httptest.NewRequest("POST", "http://localhost:3978/api/messages", strings.NewReader(body))
 	r.RemoteAddr = from
 	return r
 }
@@ -216,8 +242,8 @@ func TestRequests(t *testing.T) {
 		{"from this machine", `{"type":"message","text":"hi","serviceUrl":"http://localhost:1/x"}`, "127.0.0.1:5", 0, ""},
 		{"from this machine by IPv6", `{"type":"message"}`, "[::1]:5", 0, ""},
 		{"with a serviceUrl by address", `{"type":"message","serviceUrl":"https://[::1]:8/"}`, "127.0.0.1:5", 0, ""},
-		{"from another machine", `{"type":"message"}`, "192.0.2.1:5", 403, "requests are answered on this machine only"},
-		{"from nowhere", `{"type":"message"}`, "", 403, "requests are answered on this machine only"},
+		{"from another machine", `{"type":"message"}`, "192.0.2.1:5", 403, "requests from other machines are not answered"},
+		{"from nowhere", `{"type":"message"}`, "", 403, "requests from other machines are not answered"},
 		{"with a serviceUrl elsewhere", `{"type":"message","serviceUrl":"http://example.com/"}`, "127.0.0.1:5", 403, "the serviceUrl is not on this machine"},
 		{"not JSON", `hello`, "127.0.0.1:5", 400, "the activity is not JSON"},
 		{"without type", `{"text":"x"}`, "127.0.0.1:5", 400, "the activity has no type"},
@@ -240,9 +266,51 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestOnlyProgramsOnThisMachineAreAnswered is about requests that come from
+// this machine, but for somebody else: through a tunnel, or for a web page.
+func TestOnlyProgramsOnThisMachineAreAnswered(t *testing.T) {
+	const host, page = "requests are answered at localhost and its addresses only", "requests from web pages are not answered"
+	for _, test := range []struct {
+		name, host, header, value, err string
+	}{
+		{"at localhost", "localhost:3978", "", "", ""},
+		{"at localhost on the default port", "LOCALHOST", "", "", ""},
+		{"at an address", "127.0.0.1:3978", "", "", ""},
+		{"at another address", "127.8.8.8", "", "", ""},
+		{"at an IPv6 address", "[::1]:3978", "", "", ""},
+		{"through a tunnel", "bot.example.com", "", "", host},
+		{"for a name that a page has bound to this machine", "evil.example.com:3978", "Origin", "http://evil.example.com:3978", host},
+		{"for a name below localhost", "bot.localhost:3978", "", "", host},
+		{"without host", "", "", "", host},
+		{"from a page elsewhere", "localhost:3978", "Origin", "https://evil.example.com", page},
+		{"from a page without origin", "localhost:3978", "Origin", "null", page},
+		{"from a page on another port", "localhost:3978", "Origin", "http://localhost:8080", page},
+		{"from a page, as browsers say now", "localhost:3978", "Sec-Fetch-Site", "cross-site", page},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := request(`{"type":"message"}`, "127.0.0.1:5")
+			r.Host = test.host
+			if test.header != "" {
+				r.Header.Set(test.header, test.value)
+			}
+			_, err := newAdapter(t, connector.Options{}).ParseRequest(t.Context(), r)
+			var refused *connector.RequestError
+			if test.err == "" {
+				if err != nil {
+					t.Error(err)
+				}
+			} else if !errors.As(err, &refused) || refused.Status != 403 || err.Error() != test.err {
+				t.Errorf("error is %v, want %s", err, test.err)
+			}
+		})
+	}
+}
+
 func TestEverybodyIsAnsweredByOption(t *testing.T) {
 	adapter := newAdapter(t, connector.Options{AllowUnauthenticated: true})
-	if _, err := adapter.ParseRequest(t.Context(), request(`{"type":"message","serviceUrl":"https://example.com/"}`, "192.0.2.1:5")); err != nil {
+	r := request(`{"type":"message","serviceUrl":"https://example.com/"}`, "192.0.2.1:5")
+	r.Host = "bot.example.com"
+	if _, err := adapter.ParseRequest(t.Context(), r); err != nil {
 		t.Error(err)
 	}
 	if _, err := adapter.ParseRequest(t.Context(), request(`{"type":"message","serviceUrl":"file:///etc/passwd"}`, "192.0.2.1:5")); err == nil {
@@ -313,6 +381,8 @@ func TestRequestsAreRepeatedWithinTheirTime(t *testing.T) {
 		{"a connection that was refused", []any{refused, 200}, 0, 2, true, 0, 500 * time.Millisecond},
 		{"a connection that is refused for ever", []any{refused}, 0, 4, false, 0, 3500 * time.Millisecond},
 		{"a connection that was lost after the request", []any{reset, 200}, 0, 1, false, 0, 0},
+		{"Retry-After of a minute", []any{respond(429, "60"), 200}, 0, 2, true, time.Minute, time.Minute},
+		{"Retry-After of more is not waited for", []any{respond(429, "61"), 200}, 0, 1, false, 0, 0},
 		{"500", []any{500, 200}, 0, 1, false, 0, 0},
 		{"403", []any{403, 200}, 0, 1, false, 0, 0},
 	} {
@@ -348,6 +418,39 @@ func TestARequestTimesOutAndIsNotRepeated(t *testing.T) {
 	})
 }
 
+// TestWaitsAreRandomAndGrow looks at many waits: they are anywhere below a
+// bound, which doubles up to 8 s.
+func TestWaitsAreRandomAndGrow(t *testing.T) {
+	bounds := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 8 * time.Second}
+	longest := make([]time.Duration, len(bounds))
+	shortest := slices.Clone(bounds)
+	synctest.Test(t, func(t *testing.T) {
+		for range 200 {
+			s := &script{start: time.Now(), answers: []any{503}}
+			newAdapter(t, connector.Options{Transport: s, MaxAttempts: len(bounds) + 1}).SendActivity(t.Context(), to("http://localhost/"))
+			for i := range bounds {
+				wait := s.at[i+1] - s.at[i]
+				longest[i], shortest[i] = max(longest[i], wait), min(shortest[i], wait)
+			}
+		}
+	})
+	for i, bound := range bounds {
+		if longest[i] >= bound || longest[i] < bound*3/4 || shortest[i] > bound/4 {
+			t.Errorf("wait %d was from %v to %v, want 0 to %v", i, shortest[i], longest[i], bound)
+		}
+	}
+}
+
+func TestAttemptsMayBeMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{start: time.Now(), answers: []any{503}}
+		_, err := newAdapter(t, connector.Options{Transport: s, MaxAttempts: 100}).SendActivity(t.Context(), to("http://localhost/"))
+		if err == nil || len(s.at) != 100 {
+			t.Errorf("error %v after %d requests", err, len(s.at))
+		}
+	})
+}
+
 func TestAWaitEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{start: time.Now(), answers: []any{respond(429, "60")}}
@@ -355,34 +458,96 @@ func TestAWaitEndsWithItsContext(t *testing.T) {
 		time.AfterFunc(time.Second, cancel)
 		_, err := newAdapter(t, connector.Options{Transport: s}).SendActivity(ctx, to("http://localhost/"))
 		var refused *connector.SendError
-		if took := time.Since(s.start); !errors.As(err, &refused) || took != time.Second {
+		if took := time.Since(s.start); !errors.As(err, &refused) || !errors.Is(err, context.Canceled) || took != time.Second {
 			t.Errorf("error %v after %v", err, took)
 		}
 	})
+}
+
+func TestARequestEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	closed := errors.New("the bot is closed")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		cancel(closed)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	_, err := newAdapter(t, connector.Options{}).SendActivity(ctx, to(server.URL))
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, closed) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A counter counts the requests that it passes on.
+type counter struct {
+	http.Transport
+	requests int
+}
+
+func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.requests++
+	return c.Transport.RoundTrip(r)
+}
+
+func TestOnlyWhatDidNotArriveIsSentAgain(t *testing.T) {
+	drop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		panic(http.ErrAbortHandler) // closes the connection without an answer
+	})
+	for _, test := range []struct {
+		name     string
+		start    func() string
+		requests int
+	}{
+		{"nobody listens", func() string {
+			server := httptest.NewServer(drop)
+			defer server.Close()
+			return server.URL
+		}, 2},
+		{"the answer is lost", func() string {
+			server := httptest.NewServer(drop)
+			t.Cleanup(server.Close)
+			return server.URL
+		}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &counter{}
+			_, err := newAdapter(t, connector.Options{Transport: c, MaxAttempts: 2}).SendActivity(t.Context(), to(test.start()))
+			var refused *connector.SendError
+			if err == nil || errors.As(err, &refused) || c.requests != test.requests {
+				t.Errorf("error %v after %d requests, want %d", err, c.requests, test.requests)
+			}
+		})
+	}
 }
 
 func TestARefusedActivityIsLoggedWithoutItsContent(t *testing.T) {
 	var log bytes.Buffer
 	channel, _ := newChannel(t, 400, `swordfish`)
 	a := to(channel)
-	a.Type, a.ChannelID = schema.Event, "test"
+	a.Type = schema.Event
 	if _, err := newAdapter(t, connector.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}).SendActivity(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	if got := log.String(); !strings.Contains(got, "channel=test type=event status=400") || strings.Contains(got, "swordfish") || strings.Contains(got, "hi") {
+	if got := log.String(); !strings.Contains(got, "type=event status=400") || strings.Contains(got, "swordfish") || strings.Contains(got, "hi") {
 		t.Errorf("log is %s", got)
 	}
 }
 
-func TestConnectionsAreUsedAgain(t *testing.T) {
+func TestConnectionsAreUsedAgainUntilClose(t *testing.T) {
 	var connections atomic.Int32
+	closed := make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		io.WriteString(w, `{"id":"r1"}`)
 	}))
 	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
+		switch s {
+		case http.StateNew:
 			connections.Add(1)
+		case http.StateClosed:
+			close(closed)
 		}
 	}
 	server.Start()
@@ -394,8 +559,10 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		}
 	}
 	if n := connections.Load(); n != 1 {
-		t.Errorf("%d connections, want 1", n)
+		t.Fatalf("%d connections, want 1", n)
 	}
+	adapter.Close()
+	<-closed
 }
 
 func TestHandlersForMsbotbuilder(t *testing.T) {
@@ -424,6 +591,61 @@ func TestHandlersForMsbotbuilder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := <-requests; !strings.HasSuffix(got.path, "/activities") || strings.Contains(got.body, "old") {
+		t.Errorf("the channel got %+v", got)
+	}
+}
+
+func TestHandlersNeedNotHandleEverything(t *testing.T) {
+	adapter := newAdapter(t, connector.Options{Transport: fail{t}})
+	called := errors.New("called")
+	update := func(*activity.TurnContext) (schema.Activity, error) { return schema.Activity{}, called }
+	for _, test := range []struct {
+		name string
+		of   schema.ActivityTypes
+		h    activity.Handler
+		want error
+	}{
+		{"a message without function", schema.Message, activity.HandlerFuncs{}, nil},
+		{"an invoke without function", schema.Invoke, activity.HandlerFuncs{OnConversationUpdateFunc: update}, nil},
+		{"a conversationUpdate without function", schema.ConversationUpdate, &activity.HandlerFuncs{}, nil},
+		{"a conversationUpdate with function", schema.ConversationUpdate, &activity.HandlerFuncs{OnConversationUpdateFunc: update}, called},
+		{"a type that handlers do not know", schema.Typing, allOf{called}, nil},
+		{"a type that they know", schema.Invoke, allOf{called}, called},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := to("http://localhost/")
+			a.Type = test.of
+			if err := adapter.ProcessActivity(t.Context(), a, test.h); !errors.Is(err, test.want) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+		})
+	}
+	if err := adapter.ProactiveMessage(t.Context(), schema.ConversationReference{}, activity.HandlerFuncs{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// allOf is a handler all of whose methods return the error.
+type allOf struct{ err error }
+
+func (h allOf) OnMessage(*activity.TurnContext) (schema.Activity, error) {
+	return schema.Activity{}, h.err
+}
+func (h allOf) OnInvoke(*activity.TurnContext) (schema.Activity, error) {
+	return schema.Activity{}, h.err
+}
+func (h allOf) OnConversationUpdate(*activity.TurnContext) (schema.Activity, error) {
+	return schema.Activity{}, h.err
+}
+
+func TestAnActivityWithoutTypeIsAMessage(t *testing.T) {
+	channel, requests := newChannel(t, 400, "")
+	a := to(channel)
+	a.Type = ""
+	if _, err := newAdapter(t, connector.Options{}).SendActivity(t.Context(), a); err == nil {
+		t.Error("a refused message is no error")
+	}
+	if got := <-requests; !strings.Contains(got.body, `"type":"message"`) {
 		t.Errorf("the channel got %+v", got)
 	}
 }

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,9 +26,13 @@ const (
 	// maxAnswer bounds how much of a channel's answer is read, in bytes.
 	maxAnswer = 64 << 10
 
-	// Waits between attempts are random, up to baseWait, doubled each time.
+	// Waits between attempts are random, up to baseWait, doubled each time
+	// up to maxWait.
 	baseWait = 500 * time.Millisecond
 	maxWait  = 8 * time.Second
+
+	// maxRetryAfter is the longest that a channel may ask to wait.
+	maxRetryAfter = time.Minute
 )
 
 // A SendError reports a request that a channel refused.
@@ -49,18 +54,24 @@ func (e *SendError) Error() string {
 
 // SendActivity sends an addressed activity: one with serviceUrl and
 // conversation, as package middleware's Turn makes them. It returns the id
-// that the channel gave it, "" if it gave none.
+// that the channel gave it, "" if it gave none. An activity without type
+// becomes a message.
 //
 // A request that the channel had no time for (status 412, 429, 502, 503 or
-// 504), and one that did not reach it, is repeated up to Options.MaxAttempts
-// times, after a random wait that grows or after as long as the channel asks
-// for, unless ctx ends before. A request whose answer was lost is not: it may
-// have been carried out. The error is a [*SendError] if there was an answer.
+// 504), and one that did not reach it, is made again, up to
+// Options.MaxAttempts times in all, after a random wait that grows or after as
+// long as the channel asks for. It is not if that were more than a minute, or
+// not before the deadline of ctx. A request whose answer was lost is not made
+// again: it may have been carried out.
+//
+// The error is a [*SendError] if there was an answer. If ctx is done, it is
+// also the error of ctx.
 //
 // A channel that does not know a type of activity answers with status 400 or
 // 501. For a message that is an error; of others, which a bot can do without,
 // it becomes a warning in the log.
 func (a *Adapter) SendActivity(ctx context.Context, act schema.Activity) (id string, err error) {
+	act.Type = cmp.Or(act.Type, schema.Message)
 	u, err := a.activities(act.ServiceURL, act.Conversation.ID, act.ReplyToID)
 	if err != nil {
 		return "", err
@@ -70,8 +81,8 @@ func (a *Adapter) SendActivity(ctx context.Context, act schema.Activity) (id str
 	var refused *SendError
 	if errors.As(err, &refused) && act.Type != schema.Message &&
 		(refused.Status == http.StatusBadRequest || refused.Status == http.StatusNotImplemented) {
-		a.logger.LogAttrs(ctx, slog.LevelWarn, "the channel refused an activity",
-			slog.String("channel", act.ChannelID), slog.String("type", string(act.Type)), slog.Int("status", refused.Status))
+		cmp.Or(a.opts.Logger, slog.Default()).LogAttrs(ctx, slog.LevelWarn, "the channel refused an activity",
+			slog.String("type", string(act.Type)), slog.Int("status", refused.Status))
 		return "", nil
 	}
 	if err != nil {
@@ -152,15 +163,19 @@ func (a *Adapter) do(ctx context.Context, method string, u *url.URL, act *schema
 			return nil, fmt.Errorf("connector: encode the activity: %w", err)
 		}
 	}
+	limit := baseWait // of the random wait
 	for attempt := 1; ; attempt++ {
 		answer, after, err := a.try(ctx, method, u, body)
-		if err == nil {
+		switch {
+		case err == nil:
 			return answer, nil
-		}
-		if ctx.Err() != nil || after < 0 || attempt >= a.maxAttempts {
+		case ctx.Err() != nil:
+			return nil, because(err, ctx.Err())
+		case after < 0 || after > maxRetryAfter || attempt >= a.opts.MaxAttempts:
 			return nil, err
 		}
-		wait := max(after, rand.N(min(baseWait<<(attempt-1), maxWait)))
+		wait := max(after, rand.N(limit))
+		limit = min(2*limit, maxWait)
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 			return nil, err
 		}
@@ -169,15 +184,23 @@ func (a *Adapter) do(ctx context.Context, method string, u *url.URL, act *schema
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, err
+			return nil, because(err, ctx.Err())
 		}
 	}
+}
+
+// because adds the error of a context to one that it led to, unless it is there.
+func because(err, cause error) error {
+	if errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
 // try makes a request once. If it fails, after is how long to wait at least
 // before it is repeated, negative if it must not be.
 func (a *Adapter) try(ctx context.Context, method string, u *url.URL, body []byte) (answer []byte, after time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, a.opts.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
@@ -188,14 +211,11 @@ func (a *Adapter) try(ctx context.Context, method string, u *url.URL, body []byt
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := a.client.Do(req)
+	resp, err := a.opts.Transport.RoundTrip(req) // which follows no redirects
 	if err != nil {
 		after = -1
 		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" {
 			after = 0 // nothing was sent
-		}
-		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-			err = wrapped.Err // the URL has the ids of people and conversations
 		}
 		return nil, after, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
 	}

@@ -30,7 +30,7 @@ func HandleActivity(h activity.Handler) Handler {
 		if turn.Activity.Type == schema.Invoke {
 			turn.SetInvokeResponse(http.StatusOK, nil)
 		}
-		if isZero(reply) {
+		if isZero(&reply) {
 			return nil
 		}
 		_, err = turn.Send(ctx, reply)

@@ -206,8 +206,12 @@ func (a *Adapter) send(ctx context.Context, act schema.Activity) (id string, err
 	if s, ok := a.base.(Sender); ok {
 		return s.SendActivity(ctx, act)
 	}
-	// All that core.Adapter has is to send what a handler returns.
-	return "", a.base.ProcessActivity(ctx, schema.Activity{Type: schema.Message}, activity.HandlerFuncs{
+	return "", a.sendPlain(ctx, act)
+}
+
+// sendPlain delivers by all that core.Adapter has: it sends what a handler returns.
+func (a *Adapter) sendPlain(ctx context.Context, act schema.Activity) error {
+	return a.base.ProcessActivity(ctx, schema.Activity{Type: schema.Message}, activity.HandlerFuncs{
 		OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) { return withCard(act), nil },
 	})
 }
@@ -258,7 +262,7 @@ func (a *Adapter) ProactiveMessage(ctx context.Context, ref schema.ConversationR
 		act := turn.Activity
 		act.Type, act.Name = schema.Message, ""
 		reply, err := h.OnMessage(&activity.TurnContext{Activity: act})
-		if err != nil || isZero(reply) {
+		if err != nil || isZero(&reply) {
 			return err
 		}
 		_, err = turn.Send(ctx, reply)

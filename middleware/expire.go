@@ -182,7 +182,7 @@ func (e *expirer) before(ctx context.Context, turn *Turn) (context.Context, erro
 		if e.OnExpire != nil {
 			e.OnExpire(ctx, turn, expiry)
 		}
-		if notice := e.Notice(ctx, turn, expiry); !isZero(notice) {
+		if notice := e.Notice(ctx, turn, expiry); !isZero(&notice) {
 			if _, err := turn.Send(ctx, notice); err != nil {
 				e.Report(ctx, turn, fmt.Errorf("expiry notice: %w", err))
 			}

@@ -2,8 +2,10 @@ package middleware
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -33,29 +35,25 @@ func (l lastAccessed) MarshalJSON() ([]byte, error) {
 // without a zone (.NET, JavaScript; UTC if there is none), or a number of
 // seconds since 1970 (Python).
 func (l *lastAccessed) UnmarshalJSON(data []byte) error {
-	var v any
-	if err := json.Unmarshal(data, &v); err != nil {
-		return err
-	}
-	switch v := v.(type) {
-	case float64:
-		if math.Abs(v) > 1e12 { // about the year 33658; more would overflow
-			return fmt.Errorf("%v is no time in seconds", v)
+	if seconds, err := strconv.ParseFloat(string(data), 64); err == nil {
+		if math.Abs(seconds) > 1e12 { // about the year 33658; more would overflow
+			return errNoTime
 		}
-		sec, frac := math.Modf(v)
+		sec, frac := math.Modf(seconds)
 		l.Time = time.Unix(int64(sec), int64(frac*1e9)).UTC()
 		return nil
-	case string:
-		var err error
-		for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00"} {
-			if l.Time, err = time.Parse(layout, v); err == nil {
-				return nil
-			}
-		}
-		return err
 	}
-	return fmt.Errorf("%T is no time", v)
+	text := strings.Trim(string(data), `"`)
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			l.Time = t.UTC()
+			return nil
+		}
+	}
+	return errNoTime
 }
+
+var errNoTime = errors.New("neither RFC 3339 nor a number of seconds")
 
 // latest resolves two turns that both had user input.
 func latest(mine, theirs lastAccessed) (lastAccessed, error) {

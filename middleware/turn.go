@@ -118,8 +118,8 @@ func (t *Turn) Reference() schema.ConversationReference {
 // response (expectReplies), and with a base adapter that is no [Sender].
 //
 // Send addresses each activity: it sets the conversation, serviceUrl,
-// channelId, from and recipient, and replyToId unless the activity has one or
-// there is nothing to reply to. An activity without type becomes a message; a
+// channelId, from and recipient, and replyToId and locale unless the activity
+// has them or there is nothing to reply to. An activity without type becomes a message; a
 // message without inputHint gets acceptingInput. A trace goes to the emulator
 // only. An activity of type invokeResponse sets the invoke response.
 //
@@ -196,6 +196,9 @@ func (t *Turn) address(a *schema.Activity) {
 	if a.ReplyToID == "" {
 		a.ReplyToID = ref.ActivityID
 	}
+	if a.Locale == "" {
+		a.Locale = t.Activity.Locale
+	}
 }
 
 // SetInvokeResponse sets the HTTP status and, encoded as JSON, the body by
@@ -228,6 +231,6 @@ func (t *Turn) end() {
 }
 
 // isZero reports whether a is the empty activity, which stands for no reply.
-func isZero(a schema.Activity) bool {
-	return reflect.ValueOf(a).IsZero()
+func isZero(a *schema.Activity) bool {
+	return reflect.ValueOf(a).Elem().IsZero()
 }

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"sync"
 	"time"
+
+	"github.com/botlapse/botlapse/internal/object"
 )
 
 // An entry is one document within one turn.
@@ -18,9 +20,9 @@ type entry struct {
 	mu     sync.Mutex
 	io     chan struct{} // while a call to the storage is under way; closed after
 	loaded bool
-	base   document // what is stored, as far as known
-	etag   string   // the version of base
-	doc    document // base with this turn's changes
+	base   object.Object // what is stored, as far as known
+	etag   string        // the version of base
+	doc    object.Object // base with this turn's changes
 	live   []*liveValue
 	merges map[string]mergeFunc
 	// expires is when the storage may drop what is written; zero for its default.
@@ -77,33 +79,33 @@ func (e *entry) isLoaded() bool {
 }
 
 // reset forgets this turn's changes. The caller holds e.mu.
-func (e *entry) reset(doc document, etag string) {
-	e.base, e.etag, e.doc, e.live = doc, etag, doc.clone(), nil
+func (e *entry) reset(doc object.Object, etag string) {
+	e.base, e.etag, e.doc, e.live = doc, etag, doc.Clone(), nil
 }
 
 // pending returns the item to be written, with its document, or nil if nothing
 // has changed.
-func (e *entry) pending() (*Item, document, error) {
+func (e *entry) pending() (*Item, object.Object, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.loaded {
-		return nil, document{}, nil
+		return nil, object.Object{}, nil
 	}
 	if err := e.flush(); err != nil {
-		return nil, document{}, err
+		return nil, object.Object{}, err
 	}
-	if e.doc.equal(&e.base) {
-		return nil, document{}, nil
+	if e.doc.Equal(&e.base) {
+		return nil, object.Object{}, nil
 	}
-	item := &Item{Value: e.doc.encode(), ETag: e.etag}
+	item := &Item{Value: e.doc.Encode(), ETag: e.etag}
 	if !e.expires.IsZero() {
 		item.TTL = max(time.Until(e.expires), time.Second)
 	}
-	return item, e.doc.clone(), nil
+	return item, e.doc.Clone(), nil
 }
 
 // saved records that doc is what is stored now.
-func (e *entry) saved(doc document, etag string) {
+func (e *entry) saved(doc object.Object, etag string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.base, e.etag = doc, etag
@@ -121,6 +123,9 @@ func (e *entry) flush() error {
 }
 
 func (e *entry) flushValue(l *liveValue) error {
+	if raw, ok := l.value.(json.RawMessage); ok && (bytes.Equal(raw, l.encoded) || l.encoded == nil && bytes.Equal(raw, l.stored)) {
+		return nil // as is; encoding it would take as long as all the rest
+	}
 	encoded, err := marshal(l.value)
 	if err != nil {
 		return fmt.Errorf("property %q: %w", l.name, err)
@@ -136,31 +141,31 @@ func (e *entry) flushValue(l *liveValue) error {
 	}
 	if !bytes.Equal(encoded, l.encoded) {
 		l.encoded = encoded
-		e.doc.set(l.name, encoded)
+		e.doc.Set(l.name, encoded)
 	}
 	return nil
 }
 
 // rebase puts the changes from base to doc on top of theirs, which is what
 // somebody else has stored since base was read.
-func (e *entry) rebase(theirs document, etag string, lastWriteWins bool) error {
+func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) error {
 	for {
 		e.mu.Lock()
-		base, mine, existed := e.base, e.doc.clone(), e.etag != ETagNone
+		base, mine, existed := e.base, e.doc.Clone(), e.etag != ETagNone
 		merges := maps.Clone(e.merges)
 		e.mu.Unlock()
 
 		if existed && etag == ETagNone || len(properties(&base)) > 0 && len(properties(&theirs)) == 0 ||
-			!bytes.Equal(theirs.get(clearedProperty), base.get(clearedProperty)) {
+			!bytes.Equal(theirs.Get(clearedProperty), base.Get(clearedProperty)) {
 			return fmt.Errorf("%w: cleared since it was read", ErrConflict)
 		}
-		if !bytes.Equal(mine.get(clearedProperty), base.get(clearedProperty)) {
+		if !bytes.Equal(mine.Get(clearedProperty), base.Get(clearedProperty)) {
 			return fmt.Errorf("%w: changed since it was read to be cleared", ErrConflict)
 		}
-		merged := theirs.clone()
+		merged := theirs.Clone()
 		for _, name := range changed(&base, &mine) {
-			value := mine.get(name)
-			if stored := theirs.get(name); !equivalent(stored, base.get(name)) && !equivalent(stored, value) {
+			value := mine.Get(name)
+			if stored := theirs.Get(name); !equivalent(stored, base.Get(name)) && !equivalent(stored, value) {
 				switch merge := merges[name]; {
 				case merge != nil && value != nil && stored != nil:
 					var err error
@@ -172,14 +177,14 @@ func (e *entry) rebase(theirs document, etag string, lastWriteWins bool) error {
 				}
 			}
 			if value == nil {
-				merged.delete(name)
+				merged.Delete(name)
 			} else {
-				merged.set(name, value)
+				merged.Set(name, value)
 			}
 		}
 
 		e.mu.Lock()
-		unchanged := e.doc.equal(&mine)
+		unchanged := e.doc.Equal(&mine)
 		if unchanged {
 			e.base, e.etag, e.doc = theirs, etag, merged
 		}
@@ -191,27 +196,27 @@ func (e *entry) rebase(theirs document, etag string, lastWriteWins bool) error {
 }
 
 // properties names the members of d that are properties of bots.
-func properties(d *document) []string {
+func properties(d *object.Object) []string {
 	var names []string
-	for _, m := range d.members {
-		if m.name != typeProperty && m.name != clearedProperty {
-			names = append(names, m.name)
+	for name := range d.All {
+		if name != typeProperty && name != clearedProperty {
+			names = append(names, name)
 		}
 	}
 	return names
 }
 
 // changed names the members that mine has other than base, or no more.
-func changed(base, mine *document) []string {
+func changed(base, mine *object.Object) []string {
 	var names []string
-	for _, m := range mine.members {
-		if !bytes.Equal(m.value, base.get(m.name)) {
-			names = append(names, m.name)
+	for name, value := range mine.All {
+		if !bytes.Equal(value, base.Get(name)) {
+			names = append(names, name)
 		}
 	}
-	for _, m := range base.members {
-		if mine.index(m.name) < 0 {
-			names = append(names, m.name)
+	for name := range base.All {
+		if mine.Index(name) < 0 {
+			names = append(names, name)
 		}
 	}
 	return names
@@ -225,4 +230,29 @@ func equivalent(a, b json.RawMessage) bool {
 	}
 	var x, y any
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// marshal encodes v as other SDKs do: characters special to HTML stay as they are.
+func marshal(v any) (json.RawMessage, error) {
+	if raw, ok := v.(json.RawMessage); ok && json.Valid(raw) {
+		return bytes.Clone(raw), nil
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// sameJSON reports whether two values are the same but for white space between
+// tokens, of which encoded has some only where stored has.
+func sameJSON(encoded, stored json.RawMessage) bool {
+	if bytes.Equal(encoded, stored) {
+		return true
+	}
+	var a, b bytes.Buffer
+	return json.Compact(&b, stored) == nil && b.Len() < len(stored) &&
+		json.Compact(&a, encoded) == nil && bytes.Equal(a.Bytes(), b.Bytes())
 }

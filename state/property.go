@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -52,7 +53,7 @@ func (p *Property[T]) Get(ctx context.Context) (value T, ok bool, err error) {
 	if err := p.settle(e); err != nil {
 		return value, false, wrap(ctx, "read", e.key, err)
 	}
-	stored := e.doc.get(p.name)
+	stored := e.doc.Get(p.name)
 	if stored == nil || string(stored) == "null" {
 		return value, false, nil
 	}
@@ -110,8 +111,8 @@ func (p *Property[T]) Set(ctx context.Context, value T) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !sameJSON(encoded, e.doc.get(p.name)) {
-		e.doc.set(p.name, encoded)
+	if !sameJSON(encoded, e.doc.Get(p.name)) {
+		e.doc.Set(p.name, encoded)
 	}
 	p.forget(e)
 	if p.shared {
@@ -130,13 +131,17 @@ func (p *Property[T]) Delete(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.forget(e)
-	e.doc.delete(p.name)
+	e.doc.Delete(p.name)
 	p.register(e)
 	return nil
 }
 
 func (p *Property[T]) decode(stored json.RawMessage) (T, error) {
 	var value, none T
+	if raw, ok := any(&value).(*json.RawMessage); ok {
+		*raw = bytes.Clone(stored)
+		return value, nil
+	}
 	if err := json.Unmarshal(stored, &value); err != nil {
 		return none, fmt.Errorf("%w: property %q: %w", ErrCorrupt, p.name, err)
 	}
@@ -168,7 +173,7 @@ func (p *Property[T]) settle(e *entry) error {
 	if l == nil {
 		return nil
 	}
-	if _, same := l.value.(T); same && e.doc.index(p.name) >= 0 {
+	if _, same := l.value.(T); same && e.doc.Index(p.name) >= 0 {
 		return nil
 	}
 	if err := e.flushValue(l); err != nil {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/botlapse/botlapse/internal/object"
 )
 
 // ErrCorrupt reports a stored document or property that is not what it should
@@ -171,7 +173,7 @@ func (s *Scope) read(ctx context.Context, e *entry) error {
 	return nil
 }
 
-func (s *Scope) fetch(ctx context.Context, key string) (doc document, etag string, err error) {
+func (s *Scope) fetch(ctx context.Context, key string) (doc object.Object, etag string, err error) {
 	items, err := s.storage.Read(ctx, []string{key})
 	if err != nil {
 		return doc, "", wrap(ctx, "read", key, err)
@@ -180,8 +182,8 @@ func (s *Scope) fetch(ctx context.Context, key string) (doc document, etag strin
 	if !ok {
 		return doc, ETagNone, nil
 	}
-	if doc, err = parseDocument(item.Value); err != nil {
-		return doc, "", wrap(ctx, "read", key, err)
+	if doc, err = object.Parse(item.Value); err != nil {
+		return doc, "", wrap(ctx, "read", key, fmt.Errorf("%w: %w", ErrCorrupt, err))
 	}
 	return doc, item.ETag, nil
 }
@@ -255,12 +257,12 @@ func (s *Scope) Clear(ctx context.Context, keep ...string) error {
 		return wrap(ctx, "clear", e.key, err)
 	}
 	e.live = slices.DeleteFunc(e.live, func(l *liveValue) bool { return !stays(l.name) })
-	cleared := e.doc.clone()
-	cleared.members = slices.DeleteFunc(cleared.members, func(m member) bool { return !stays(m.name) })
-	if len(cleared.members) == len(e.doc.members) {
+	cleared := e.doc.Clone()
+	cleared.Filter(stays)
+	if cleared.Len() == e.doc.Len() {
 		return nil
 	}
-	cleared.set(clearedProperty, json.RawMessage(`"`+rand.Text()+`"`))
+	cleared.Set(clearedProperty, json.RawMessage(`"`+rand.Text()+`"`))
 	e.doc = cleared
 	return nil
 }
@@ -281,7 +283,7 @@ func (s *Scope) Delete(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.loaded = true
-	e.reset(document{}, ETagNone)
+	e.reset(object.Object{}, ETagNone)
 	return nil
 }
 

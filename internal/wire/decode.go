@@ -4,15 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 )
 
 // Decode reads the JSON of an activity. It takes what channels send: values of
-// any JSON type, null for anything, times in other forms (one that cannot be
-// read is the zero time), missing and unknown fields. Numbers in values become
-// float64. Its error is one line without anything of what the activity says.
+// any JSON type, null for anything, times in any common form of ISO 8601 (UTC
+// if they name no zone; the zero time if they cannot be read), missing and
+// unknown fields. Numbers in values become float64, as in encoding/json:
+// integers beyond 2⁵³ lose digits. Its error is one line without anything of
+// what the activity says.
 func Decode(data []byte) (schema.Activity, error) {
 	var in *activity
 	err := json.Unmarshal(data, &in)
@@ -21,7 +24,7 @@ func Decode(data []byte) (schema.Activity, error) {
 	case errors.As(err, &mismatch) && mismatch.Field == "":
 		return schema.Activity{}, fmt.Errorf("the activity is no JSON object but %s", article(mismatch.Value))
 	case errors.As(err, &mismatch):
-		return schema.Activity{}, fmt.Errorf("the activity's %s cannot be %s", mismatch.Field, article(mismatch.Value))
+		return schema.Activity{}, fmt.Errorf("the activity's %s cannot be %s", embedding.Replace(mismatch.Field), article(mismatch.Value))
 	case err != nil:
 		return schema.Activity{}, errors.New("the activity is not JSON")
 	case in == nil:
@@ -30,12 +33,13 @@ func Decode(data []byte) (schema.Activity, error) {
 	return incoming(in), nil
 }
 
+// embedding takes the names of embedded structs out of a field's path.
+var embedding = strings.NewReplacer("Activity.", "", "CardAction.", "")
+
 // article puts an article before a JSON type as encoding/json names it, which
-// for a number includes the number.
+// for a number may include the number.
 func article(jsonType string) string {
-	if len(jsonType) > 6 && jsonType[:6] == "number" {
-		jsonType = "number"
-	}
+	jsonType, _, _ = strings.Cut(jsonType, " ")
 	switch jsonType {
 	case "array", "object":
 		return "an " + jsonType
@@ -43,45 +47,80 @@ func article(jsonType string) string {
 	return "a " + jsonType
 }
 
-func (v *value) UnmarshalJSON(data []byte) error {
-	var decoded any
-	if err := json.Unmarshal(data, &decoded); err != nil {
-		return err
+func incoming(in *activity) schema.Activity {
+	a := in.Activity
+	a.Timestamp = in.Timestamp.Time
+	a.LocalTimestamp = in.LocalTimestamp.Time
+	a.From = in.From
+	a.Conversation = in.Conversation
+	a.Recipient = in.Recipient
+	a.SuggestedActions.To = in.SuggestedActions.To
+	for _, c := range in.SuggestedActions.Actions {
+		c.CardAction.Value = mapOf(c.Value)
+		c.CardAction.ChannelData = mapOf(c.ChannelData)
+		a.SuggestedActions.Actions = append(a.SuggestedActions.Actions, c.CardAction)
 	}
-	switch decoded := decoded.(type) {
-	case nil:
-		*v = nil
-	case map[string]any:
-		if *v = decoded; isAlone(*v) {
-			*v = value{"": decoded}
-		}
-	default:
-		*v = value{"": decoded}
-	}
-	return nil
+	a.ChannelData = mapOf(in.ChannelData)
+	a.Value = mapOf(in.Value)
+	a.RelatesTo = schema.ConversationReference(in.RelatesTo)
+	a.Expiration = in.Expiration.Time
+	a.SemanticAction = schema.SemanticAction(in.SemanticAction)
+	return a
 }
 
+// mapOf returns a map that stands for v.
+func mapOf(v any) map[string]any {
+	if v == nil {
+		return nil
+	}
+	m, ok := v.(map[string]any)
+	if _, empty := m[""]; ok && !(empty && len(m) == 1) {
+		return m
+	}
+	return map[string]any{"": v}
+}
+
+// layouts are the forms of times, with a T between date and time.
 var layouts = []string{
 	time.RFC3339,
 	"2006-01-02T15:04:05",
 	"2006-01-02T15:04:05Z0700",
-	"2006-01-02 15:04:05Z07:00",
-	"2006-01-02 15:04:05",
+	"2006-01-02T15:04:05Z07",
+	"2006-01-02T15:04Z07:00",
+	"2006-01-02T15:04",
+	"2006-01-02",
+	"20060102T150405Z0700",
+	"20060102T150405",
 }
 
+// maxTime is longer than any time, in bytes of JSON.
+const maxTime = 64
+
 func (m *moment) UnmarshalJSON(data []byte) error {
-	var text string
+	if m.Time.UnmarshalJSON(data) == nil && isWritable(m.Time) {
+		return nil // as usual
+	}
 	m.Time = time.Time{}
-	if json.Unmarshal(data, &text) != nil {
+	var text string
+	if len(data) > maxTime || json.Unmarshal(data, &text) != nil {
 		return nil
 	}
+	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
 	for _, layout := range layouts {
 		if t, err := time.Parse(layout, text); err == nil {
-			if y := t.UTC().Year(); y >= 1 && y <= 9999 { // others could not be written again
+			if isWritable(t) {
 				m.Time = t
 			}
 			return nil
 		}
 	}
 	return nil
+}
+
+// isWritable reports whether Encode can write t, which was parsed, in UTC too.
+func isWritable(t time.Time) bool {
+	const day = 24 * 60 * 60
+	year := t.UTC().Year()
+	_, offset := t.Zone()
+	return 1 <= year && year <= 9999 && -day < offset && offset < day
 }

@@ -8,9 +8,11 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/schema"
 )
 
-// Encode returns the JSON of an activity as channels want it: empty fields and
+// Encode returns the JSON of an activity as channels want it. Empty fields and
 // zero times are left out, since some channels refuse a null or "" where they
-// expect a value, and characters special to HTML stay as they are.
+// expect a value. Times are written as RFC 3339, to the digits that they have,
+// and in UTC but for localTimestamp, which keeps its zone. Characters special
+// to HTML stay as they are. The content of attachments is encoded as it is.
 func Encode(a schema.Activity) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -21,52 +23,26 @@ func Encode(a schema.Activity) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// An activity is schema.Activity with other types where its own cannot say
-// what is on the wire, and tags that leave out what is empty.
+// An activity is schema.Activity on the wire. Its own fields take the place of
+// those embedded fields of the same name that cannot say what is on the wire,
+// or that would be written when they are empty.
 type activity struct {
-	Type             schema.ActivityTypes          `json:"type,omitempty"`
-	ID               string                        `json:"id,omitempty"`
-	Timestamp        moment                        `json:"timestamp,omitzero"`
-	LocalTimestamp   moment                        `json:"localTimestamp,omitzero"`
-	LocalTimezone    string                        `json:"localTimezone,omitempty"`
-	CallerID         string                        `json:"callerId,omitempty"`
-	ServiceURL       string                        `json:"serviceUrl,omitempty"`
-	ChannelID        string                        `json:"channelId,omitempty"`
-	From             schema.ChannelAccount         `json:"from,omitzero"`
-	Conversation     schema.ConversationAccount    `json:"conversation,omitzero"`
-	Recipient        schema.ChannelAccount         `json:"recipient,omitzero"`
-	TextFormat       schema.TextFormatTypes        `json:"textFormat,omitempty"`
-	AttachmentLayout schema.AttachmentLayoutTypes  `json:"attachmentLayout,omitempty"`
-	MembersAdded     []schema.ChannelAccount       `json:"membersAdded,omitempty"`
-	MembersRemoved   []schema.ChannelAccount       `json:"membersRemoved,omitempty"`
-	ReactionsAdded   []schema.MessageReaction      `json:"reactionsAdded,omitempty"`
-	ReactionsRemoved []schema.MessageReaction      `json:"reactionsRemoved,omitempty"`
-	TopicName        string                        `json:"topicName,omitempty"`
-	HistoryDisclosed bool                          `json:"historyDisclosed,omitempty"`
-	Locale           string                        `json:"locale,omitempty"`
-	Text             string                        `json:"text,omitempty"`
-	Speak            string                        `json:"speak,omitempty"`
-	InputHint        schema.InputHints             `json:"inputHint,omitempty"`
-	Summary          string                        `json:"summary,omitempty"`
-	SuggestedActions suggestedActions              `json:"suggestedActions,omitzero"`
-	Attachments      []schema.Attachment           `json:"attachments,omitempty"`
-	Entities         []schema.Entity               `json:"entities,omitempty"`
-	ChannelData      value                         `json:"channelData,omitzero"`
-	Action           string                        `json:"action,omitempty"`
-	ReplyToID        string                        `json:"replyToId,omitempty"`
-	Label            string                        `json:"label,omitempty"`
-	ValueType        string                        `json:"valueType,omitempty"`
-	Value            value                         `json:"value,omitzero"`
-	Name             string                        `json:"name,omitempty"`
-	RelatesTo        reference                     `json:"relatesTo,omitzero"`
-	Code             schema.EndOfConversationCodes `json:"code,omitempty"`
-	Expiration       moment                        `json:"expiration,omitzero"`
-	Importance       schema.ActivityImportance     `json:"importance,omitempty"`
-	DeliveryMode     schema.DeliveryModes          `json:"deliveryMode,omitempty"`
-	ListenFor        []string                      `json:"listenFor,omitempty"`
-	TextHighlights   []schema.TextHighlight        `json:"textHighlights,omitempty"`
-	SemanticAction   semanticAction                `json:"semanticAction,omitzero"`
+	schema.Activity
+	Timestamp        moment                     `json:"timestamp,omitzero"`
+	LocalTimestamp   moment                     `json:"localTimestamp,omitzero"`
+	From             schema.ChannelAccount      `json:"from,omitzero"`
+	Conversation     schema.ConversationAccount `json:"conversation,omitzero"`
+	Recipient        schema.ChannelAccount      `json:"recipient,omitzero"`
+	SuggestedActions suggestedActions           `json:"suggestedActions,omitzero"`
+	ChannelData      any                        `json:"channelData,omitzero"`
+	Value            any                        `json:"value,omitzero"`
+	RelatesTo        reference                  `json:"relatesTo,omitzero"`
+	Expiration       moment                     `json:"expiration,omitzero"`
+	SemanticAction   semanticAction             `json:"semanticAction,omitzero"`
 }
+
+// A moment is a time that may be spelled in other ways than RFC 3339.
+type moment struct{ time.Time }
 
 type suggestedActions struct {
 	To      []string     `json:"to,omitempty"`
@@ -75,20 +51,14 @@ type suggestedActions struct {
 
 func (s suggestedActions) IsZero() bool { return len(s.To) == 0 && len(s.Actions) == 0 }
 
+// A cardAction is schema.CardAction on the wire.
 type cardAction struct {
-	Type        schema.ActionTypes `json:"type,omitempty"`
-	Title       string             `json:"title,omitempty"`
-	Image       string             `json:"image,omitempty"`
-	Text        string             `json:"text,omitempty"`
-	DisplayText string             `json:"displayText,omitempty"`
-	Value       value              `json:"value,omitzero"`
-	ChannelData value              `json:"channelData,omitzero"`
+	schema.CardAction
+	Value       any `json:"value,omitzero"`
+	ChannelData any `json:"channelData,omitzero"`
 }
 
-type semanticAction schema.SemanticAction
-
-func (s semanticAction) IsZero() bool { return s.State == "" && s.ID == "" && len(s.Entities) == 0 }
-
+// A reference is schema.ConversationReference without its empty parts.
 type reference struct {
 	ActivityID   string                     `json:"activityId,omitempty"`
 	User         schema.ChannelAccount      `json:"user,omitzero"`
@@ -98,32 +68,39 @@ type reference struct {
 	ServiceURL   string                     `json:"serviceUrl,omitempty"`
 }
 
-// A value is JSON of any type, as a map: see the package comment.
-type value map[string]any
+type semanticAction schema.SemanticAction
 
-// IsZero keeps an empty object, which is a value, apart from none.
-func (v value) IsZero() bool { return v == nil }
+func (s semanticAction) IsZero() bool { return s.State == "" && s.ID == "" && len(s.Entities) == 0 }
 
-func (v value) MarshalJSON() ([]byte, error) {
-	if isAlone(v) {
-		return marshal(v[""])
+func outgoing(a *schema.Activity) *activity {
+	out := &activity{
+		Activity:         *a,
+		Timestamp:        moment{a.Timestamp.UTC()},
+		LocalTimestamp:   moment{a.LocalTimestamp},
+		From:             a.From,
+		Conversation:     a.Conversation,
+		Recipient:        a.Recipient,
+		SuggestedActions: suggestedActions{To: a.SuggestedActions.To},
+		ChannelData:      valueOf(a.ChannelData),
+		Value:            valueOf(a.Value),
+		RelatesTo:        reference(a.RelatesTo),
+		Expiration:       moment{a.Expiration.UTC()},
+		SemanticAction:   semanticAction(a.SemanticAction),
 	}
-	return marshal(map[string]any(v))
+	for _, c := range a.SuggestedActions.Actions {
+		out.SuggestedActions.Actions = append(out.SuggestedActions.Actions, cardAction{c, valueOf(c.Value), valueOf(c.ChannelData)})
+	}
+	return out
 }
 
-// isAlone reports whether v stands for the value under its empty key.
-func isAlone(v value) bool {
-	_, ok := v[""]
-	return ok && len(v) == 1
+// valueOf returns the value that m stands for, nil if for none: see the
+// package comment.
+func valueOf(m map[string]any) any {
+	if v, alone := m[""]; alone && len(m) == 1 {
+		return v
+	}
+	if m == nil {
+		return nil // and not a map that is nil
+	}
+	return m
 }
-
-func marshal(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return buf.Bytes(), err
-}
-
-// A moment is a time that may be spelled in other ways than RFC 3339.
-type moment struct{ time.Time }

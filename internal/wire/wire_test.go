@@ -2,6 +2,8 @@ package wire
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,37 +12,51 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/schema"
 )
 
-// What the Microsoft 365 Agents Playground sends.
-const (
-	playgroundMessage = `{"type":"message","text":"hello","id":"0b1c","from":{"id":"user-id-0","name":"Alex Wilber","aadObjectId":"20"},` +
-		`"timestamp":"2026-11-21T04:00:50.902Z","localTimestamp":"2026-11-21T04:00:50.902+00:00","localTimezone":"UTC",` +
-		`"serviceUrl":"http://localhost:56150/_connector","conversation":{"conversationType":"personal","tenantId":"01","id":"c1"},` +
-		`"recipient":{"id":"11","name":"Test Bot"},"textFormat":"plain","locale":"en-US",` +
-		`"entities":[{"type":"clientInfo","locale":"en-US","country":"US","platform":"Web","timezone":"UTC"}],` +
-		`"channelData":{"tenant":{"id":"01"}},"channelId":"emulator"}`
-	playgroundOpening = `{"type":"conversationUpdate","id":"1","from":{"id":"user-id-0","aadObjectId":"20"},"timestamp":"2026-11-21T03:59:34.123Z",` +
-		`"serviceUrl":"http://localhost:56150/_connector","conversation":{"conversationType":"personal","tenantId":"01","id":"c1"},` +
-		`"recipient":{"id":"11","name":"Test Bot"},"membersAdded":[{"id":"user-id-0"},{"id":"11"}],"channelData":{"tenant":{"id":"01"}},"channelId":"emulator"}`
-)
+// received returns activities as the Microsoft 365 Agents Playground and a
+// Direct Line server send them, by the name of their file.
+func received(t testing.TB) map[string][]byte {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no activities in testdata", err)
+	}
+	activities := make(map[string][]byte)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		activities[filepath.Base(file)] = data
+	}
+	return activities
+}
 
 func TestEncodeLeavesOutWhatIsEmpty(t *testing.T) {
+	inIndia := time.Date(2026, 1, 2, 8, 34, 5, 0, time.FixedZone("", 5*3600+1800))
 	for _, test := range []struct {
 		name string
 		a    schema.Activity
 		want string
 	}{
 		{"nothing", schema.Activity{}, `{}`},
-		{"a message", schema.Activity{Type: schema.Message, Text: "<a> & b", Recipient: schema.ChannelAccount{ID: "u"}}, `{"type":"message","recipient":{"id":"u"},"text":"<a> & b"}`},
-		{"empty lists and structs", schema.Activity{Attachments: []schema.Attachment{}, Entities: []schema.Entity{}, MembersAdded: []schema.ChannelAccount{}, ListenFor: []string{}}, `{}`},
-		{"times", schema.Activity{Timestamp: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)}, `{"timestamp":"2026-01-02T03:04:05.006Z"}`},
+		{"a message", schema.Activity{Type: schema.Message, Text: "<a> & b", Recipient: schema.ChannelAccount{ID: "u"}}, `{"type":"message","text":"<a> & b","recipient":{"id":"u"}}`},
+		{"empty lists and structs", schema.Activity{Attachments: []schema.Attachment{}, Entities: []schema.Entity{}, MembersAdded: []schema.ChannelAccount{}, ListenFor: []string{},
+			SuggestedActions: schema.SuggestedActions{To: []string{}, Actions: []schema.CardAction{}}, SemanticAction: schema.SemanticAction{Entities: map[string]schema.Entity{}}}, `{}`},
+		{"a time to the digits it has", schema.Activity{Timestamp: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)}, `{"timestamp":"2026-01-02T03:04:05.006Z"}`},
+		{"a time to the nanosecond", schema.Activity{Timestamp: time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC)}, `{"timestamp":"2026-01-02T03:04:05.123456789Z"}`},
+		{"times in UTC, but local ones in their zone", schema.Activity{Timestamp: inIndia, LocalTimestamp: inIndia, Expiration: inIndia},
+			`{"timestamp":"2026-01-02T03:04:05Z","localTimestamp":"2026-01-02T08:34:05+05:30","expiration":"2026-01-02T03:04:05Z"}`},
+		{"a zero time in another zone", schema.Activity{Timestamp: time.Time{}.In(inIndia.Location())}, `{}`},
 		{"a string as value", schema.Activity{Value: map[string]any{"": "<x>"}}, `{"value":"<x>"}`},
 		{"an array as channelData", schema.Activity{ChannelData: map[string]any{"": []int{1}}}, `{"channelData":[1]}`},
 		{"an object as value", schema.Activity{Value: map[string]any{"a": 1}}, `{"value":{"a":1}}`},
+		{"null as value", schema.Activity{Value: map[string]any{"": nil}, ChannelData: map[string]any{"": nil}}, `{}`},
+		{"false as value", schema.Activity{Value: map[string]any{"": false}}, `{"value":false}`},
 		{"an empty object as value", schema.Activity{Value: map[string]any{}}, `{"value":{}}`},
 		{"an object with an empty key among others", schema.Activity{Value: map[string]any{"": 1, "a": 2}}, `{"value":{"":1,"a":2}}`},
 		{"a suggested action", schema.Activity{SuggestedActions: schema.SuggestedActions{Actions: []schema.CardAction{{Type: schema.ImBack, Title: "Car", Value: map[string]any{"": "Car"}}}}},
 			`{"suggestedActions":{"actions":[{"type":"imBack","title":"Car","value":"Car"}]}}`},
 		{"a reference", schema.Activity{RelatesTo: schema.ConversationReference{Conversation: schema.ConversationAccount{ID: "c"}}}, `{"relatesTo":{"conversation":{"id":"c"}}}`},
+		{"a semantic action", schema.Activity{SemanticAction: schema.SemanticAction{ID: "s", Entities: map[string]schema.Entity{"e": {Type: "t"}}}}, `{"semanticAction":{"id":"s","entities":{"e":{"type":"t"}}}}`},
 		{"an attachment's content of any type", schema.Activity{Attachments: []schema.Attachment{{Content: "<b>"}, {Content: map[string]any{"x": nil}}}}, `{"attachments":[{"content":"<b>"},{"content":{"x":null}}]}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -56,7 +72,6 @@ func TestEncodeLeavesOutWhatIsEmpty(t *testing.T) {
 }
 
 func TestDecodeTakesWhatChannelsSend(t *testing.T) {
-	utc := func(h, m, s, ms int) time.Time { return time.Date(2026, 11, 21, h, m, s, ms*1e6, time.UTC) }
 	for _, test := range []struct {
 		name, json string
 		want       schema.Activity
@@ -71,9 +86,8 @@ func TestDecodeTakesWhatChannelsSend(t *testing.T) {
 		{"channelData that is a string", `{"channelData":"x"}`, schema.Activity{ChannelData: map[string]any{"": "x"}}},
 		{"null for everything", `{"type":null,"from":null,"conversation":null,"recipient":null,"timestamp":null,"membersAdded":null,"attachments":null,"suggestedActions":null,"entities":null,"relatesTo":null,"text":null,"historyDisclosed":null}`, schema.Activity{}},
 		{"empty strings and times", `{"timestamp":"","localTimestamp":"soon","expiration":12,"textFormat":""}`, schema.Activity{}},
-		{"a time without zone", `{"timestamp":"2026-11-21T04:00:50.902"}`, schema.Activity{Timestamp: utc(4, 0, 50, 902)}},
-		{"a time with a space", `{"timestamp":"2026-11-21 04:00:50Z"}`, schema.Activity{Timestamp: utc(4, 0, 50, 0)}},
-		{"a time with a year that cannot be written", `{"timestamp":"0000-01-01T00:00:00Z"}`, schema.Activity{}},
+		{"null in lists", `{"membersAdded":[null],"suggestedActions":{"to":null,"actions":[null]}}`,
+			schema.Activity{MembersAdded: []schema.ChannelAccount{{}}, SuggestedActions: schema.SuggestedActions{Actions: []schema.CardAction{{}}}}},
 		{"unknown fields", `{"text":"x","$schema":1,"entities":[{"type":"mention","mentioned":{"id":"1"},"text":"<at>x</at>"}],"from":{"id":"u","properties":{}}}`,
 			schema.Activity{Text: "x", Entities: []schema.Entity{{Type: "mention"}}, From: schema.ChannelAccount{ID: "u"}}},
 		{"a suggested action with a string", `{"suggestedActions":{"to":["u"],"actions":[{"type":"imBack","value":"Car","channelData":[]}]}}`,
@@ -87,26 +101,111 @@ func TestDecodeTakesWhatChannelsSend(t *testing.T) {
 			}
 		})
 	}
-	got, err := Decode([]byte(playgroundMessage))
-	if err != nil || got.Text != "hello" || !got.Timestamp.Equal(utc(4, 0, 50, 902)) || got.Recipient.Name != "Test Bot" || got.ChannelData["tenant"] == nil {
-		t.Errorf("decoded as %+v (%v)", got, err)
+	for name, data := range received(t) {
+		if a, err := Decode(data); err != nil || a.Type == "" || a.From.ID == "" || a.Conversation.ID == "" {
+			t.Errorf("%s: decoded as %+v (%v)", name, a, err)
+		}
+	}
+}
+
+func TestDecodeTakesTimesInManyForms(t *testing.T) {
+	for in, want := range map[string]string{
+		"2026-11-21T04:00:50.902Z":              "2026-11-21T04:00:50.902Z",
+		"2026-11-21T04:00:50.9020001Z":          "2026-11-21T04:00:50.9020001Z",
+		"2026-11-21T04:00:50.902":               "2026-11-21T04:00:50.902Z", // no zone is UTC
+		"2026-11-21T04:00:50,902Z":              "2026-11-21T04:00:50.902Z",
+		"2026-11-21T04:00:50.12345678912Z":      "2026-11-21T04:00:50.123456789Z",
+		"2026-11-21 04:00:50.902000+00:00":      "2026-11-21T04:00:50.902Z",
+		"2026-11-21t04:00:50z":                  "2026-11-21T04:00:50Z",
+		"2026-11-21T04:00:50-07:00":             "2026-11-21T11:00:50Z",
+		"2026-11-21T04:00:50+0530":              "2026-11-20T22:30:50Z",
+		"2026-11-21T04:00:50-07":                "2026-11-21T11:00:50Z",
+		"2026-11-21T04:00Z":                     "2026-11-21T04:00:00Z",
+		"2026-11-21T04:00":                      "2026-11-21T04:00:00Z",
+		"2026-11-21":                            "2026-11-21T00:00:00Z",
+		"20261121T040050Z":                      "2026-11-21T04:00:50Z",
+		"20261121T040050":                       "2026-11-21T04:00:50Z",
+		`2026-11-21T04:00:50\u002b01:00`:        "2026-11-21T03:00:50Z",
+		"9999-12-31T23:59:59.999999999Z":        "9999-12-31T23:59:59.999999999Z",
+		"":                                      "0001-01-01T00:00:00Z", // what cannot be read
+		"soon":                                  "0001-01-01T00:00:00Z",
+		"2026-13-01T00:00:00Z":                  "0001-01-01T00:00:00Z",
+		"2026-11-21T04:00:50+24:00":             "0001-01-01T00:00:00Z", // what could not be written again
+		"0000-01-01T00:00:00Z":                  "0001-01-01T00:00:00Z",
+		"9999-12-31T23:59:59-14:00":             "0001-01-01T00:00:00Z",
+		"2026-11-21" + strings.Repeat(" ", 100): "0001-01-01T00:00:00Z",
+	} {
+		a, err := Decode([]byte(`{"timestamp":"` + in + `"}`))
+		if got := a.Timestamp.UTC().Format(time.RFC3339Nano); err != nil || got != want {
+			t.Errorf("%q is %s (%v), want %s", in, got, err, want)
+		}
+	}
+}
+
+// TestEveryFieldSurvives sets each field of schema.Activity, at any depth, and
+// checks that it is there after Encode and Decode.
+func TestEveryFieldSurvives(t *testing.T) {
+	var want schema.Activity
+	fill(reflect.ValueOf(&want).Elem())
+	data, err := Encode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Decode(data); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("decoded as\n%+v (%v), want\n%+v", got, err, want)
+	}
+}
+
+func fill(v reflect.Value) {
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		v.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int32:
+		v.SetInt(1)
+	case reflect.Interface:
+		v.Set(reflect.ValueOf("any"))
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Map:
+		elem := reflect.New(v.Type().Elem()).Elem()
+		fill(elem)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("key"), elem)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	default:
+		panic("no value for " + v.Type().String())
 	}
 }
 
 func TestDecodeRefusesWhatIsNoActivity(t *testing.T) {
 	for in, want := range map[string]string{
-		``:                                  "the activity is not JSON",
-		`{"text":"secret`:                   "the activity is not JSON",
-		`{} {}`:                             "the activity is not JSON",
-		`null`:                              "the activity is no JSON object but null",
-		`[]`:                                "the activity is no JSON object but an array",
-		`"secret"`:                          "the activity is no JSON object but a string",
-		`12`:                                "the activity is no JSON object but a number",
-		`{"text":12}`:                       "the activity's text cannot be a number",
-		`{"from":{"id":["secret"]}}`:        "the activity's from.id cannot be an array",
-		`{"membersAdded":{}}`:               "the activity's membersAdded cannot be an object",
-		`{"attachments":["secret"]}`:        "the activity's attachments cannot be a string",
-		strings.Repeat(`{"value":`, 100000): "the activity is not JSON",
+		``:                           "the activity is not JSON",
+		`{"text":"secret`:            "the activity is not JSON",
+		`{} {}`:                      "the activity is not JSON",
+		`null`:                       "the activity is no JSON object but null",
+		`[]`:                         "the activity is no JSON object but an array",
+		`"secret"`:                   "the activity is no JSON object but a string",
+		`12`:                         "the activity is no JSON object but a number",
+		`{"text":12}`:                "the activity's text cannot be a number",
+		`{"from":{"id":["secret"]}}`: "the activity's from.id cannot be an array",
+		`{"membersAdded":{}}`:        "the activity's membersAdded cannot be an object",
+		`{"suggestedActions":{"actions":[{"title":["secret"]}]}}`: "the activity's suggestedActions.actions.title cannot be an array",
+		`{"relatesTo":{"user":{"id":1}}}`:                         "the activity's relatesTo.user.id cannot be a number",
+		`{"semanticAction":{"entities":{"secret":"secret"}}}`:     "the activity's semanticAction.entities cannot be a string",
+		`{"textHighlights":[{"occurrence":1.5}]}`:                 "the activity's textHighlights.occurrence cannot be a number",
+		`{"historyDisclosed":"secret"}`:                           "the activity's historyDisclosed cannot be a string",
+		`{"attachments":["secret"]}`:                              "the activity's attachments cannot be a string",
+		strings.Repeat(`{"value":`, 100000):                       "the activity is not JSON",
 	} {
 		if _, err := Decode([]byte(in)); err == nil || err.Error() != want {
 			t.Errorf("%.40s: %v, want %s", in, err, want)
@@ -117,9 +216,12 @@ func TestDecodeRefusesWhatIsNoActivity(t *testing.T) {
 // FuzzDecode checks that nothing makes Decode panic, and that what it has read
 // is the same after Encode.
 func FuzzDecode(f *testing.F) {
+	for _, activity := range received(f) {
+		f.Add(activity)
+	}
 	for _, seed := range []string{
-		playgroundMessage, playgroundOpening, `{}`, `null`, `{"value":"x","channelData":[{}]}`, `{"value":{"":1}}`,
-		`{"suggestedActions":{"actions":[{"value":1.5}]}}`, `{"timestamp":"9999-12-31T23:59:59.999999999-14:00"}`, `{"text":"\u2028\ud800"}`,
+		`{}`, `null`, `{"value":"x","channelData":[{}]}`, `{"value":{"":1}}`,
+		`{"suggestedActions":{"actions":[{"value":1.5}]}}`, `{"timestamp":"9999-12-31T23:59:59.999999999-14:00","localTimestamp":"2026-11-21T04:00:50+24:00"}`, `{"text":"\u2028\ud800"}`,
 		`{"attachments":[{"content":{"a":[null]}}],"relatesTo":{"user":{}},"semanticAction":{"entities":{}}}`,
 	} {
 		f.Add([]byte(seed))
@@ -149,17 +251,18 @@ func FuzzDecode(f *testing.F) {
 
 // What does it cost to read a message of the playground?
 func BenchmarkDecode(b *testing.B) {
+	message := received(b)["message.json"]
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Decode([]byte(playgroundMessage)); err != nil {
+		if _, err := Decode(message); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// What does it cost to write a reply?
+// What does it cost to write it again?
 func BenchmarkEncode(b *testing.B) {
-	a, err := Decode([]byte(playgroundMessage))
+	a, err := Decode(received(b)["message.json"])
 	if err != nil {
 		b.Fatal(err)
 	}

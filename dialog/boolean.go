@@ -1,0 +1,29 @@
+package dialog
+
+// yesNo are the words and signs for yes and no. They are those of the
+// JavaScript SDK's recogniser, with yeah and yup, which its later releases
+// have too and users write. A bare n is none: it stands for too many words.
+var yesNo = map[string]bool{
+	"true": true, "yes": true, "yep": true, "yup": true, "yeah": true, "y": true, "sure": true, "ok": true, "agree": true, "👍": true, "👌": true,
+	"false": false, "nope": false, "nop": false, "no": false, "disagree": false, "👎": false, "🖐": false,
+}
+
+// recognizeBoolean finds the first word in a text that says yes or no. "Not
+// ok" says no, and "not sure" neither.
+func recognizeBoolean(text string) (value, ok bool) {
+	words := tokenize(text)
+	for i, word := range words {
+		value, ok := yesNo[word]
+		if !ok {
+			continue
+		}
+		if i > 0 && words[i-1] == "not" {
+			if word == "sure" {
+				continue
+			}
+			value = value && word != "ok"
+		}
+		return value, true
+	}
+	return false, false
+}

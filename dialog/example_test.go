@@ -1,0 +1,144 @@
+package dialog_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/infracloudio/msbotbuilder-go/core"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/dialog"
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+// A printer is a base adapter that prints what the bot says.
+type printer struct{ core.Adapter }
+
+func (printer) SendActivity(_ context.Context, a schema.Activity) (string, error) {
+	fmt.Println("<", a.Text)
+	return "", nil
+}
+
+// converse runs a turn for each text that a user says to a bot with dialogs,
+// the first of which is called "main".
+func converse(conversation *state.Scope, dialogs *dialog.Set, texts ...string) {
+	bot := middleware.NewAdapter(printer{}, middleware.AutoSave(conversation))
+	for _, text := range texts {
+		fmt.Println(">", text)
+		err := bot.Process(context.Background(), schema.Activity{
+			Type:         schema.Message,
+			Text:         text,
+			ChannelID:    "test",
+			Conversation: schema.ConversationAccount{ID: "1"},
+		}, func(ctx context.Context, turn *middleware.Turn) error {
+			_, err := dialogs.Run(ctx, turn, "main")
+			return err
+		})
+		if err != nil {
+			fmt.Println(err)
+		}
+	}
+}
+
+func Example() {
+	const name = dialog.Value[string]("name")
+
+	conversation := state.NewConversation(state.NewMemory())
+	dialogs := dialog.NewSet(conversation,
+		dialog.NewWaterfall("main",
+			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+				return step.Prompt(ctx, "text", dialog.PromptOptions{Prompt: dialog.Text("What is your name?")})
+			},
+			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+				answer, err := dialog.Answer[string](step)
+				if err != nil {
+					return dialog.Result{}, err
+				}
+				if err := name.Set(step, answer); err != nil {
+					return dialog.Result{}, err
+				}
+				return step.Prompt(ctx, "choice", dialog.PromptOptions{
+					Prompt:  dialog.Text("How do you travel?"),
+					Choices: dialog.Choices("Bus", "Bicycle"),
+				})
+			},
+			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+				found, err := dialog.Answer[dialog.FoundChoice](step)
+				if err != nil {
+					return dialog.Result{}, err
+				}
+				who, err := name.Get(step)
+				if err != nil {
+					return dialog.Result{}, err
+				}
+				if _, err := step.Turn.SendText(ctx, who+" goes by "+found.Value+"."); err != nil {
+					return dialog.Result{}, err
+				}
+				return step.End(ctx, nil)
+			},
+		),
+		dialog.NewTextPrompt("text", nil),
+		dialog.NewChoicePrompt("choice", nil),
+	)
+
+	converse(conversation, dialogs, "hi", "Ada", "train", "2")
+	// Output:
+	// > hi
+	// < What is your name?
+	// > Ada
+	// < How do you travel? (1) Bus or (2) Bicycle
+	// > train
+	// < How do you travel? (1) Bus or (2) Bicycle
+	// > 2
+	// < Ada goes by Bicycle.
+}
+
+// A validator that gives up after three attempts.
+func ExampleValidator() {
+	plausible := func(ctx context.Context, attempt *dialog.Attempt[float64]) (bool, error) {
+		if attempt.OK && attempt.Value > 0 && attempt.Value < 150 {
+			return true, nil
+		}
+		attempt.Value = -1
+		return attempt.Number == 3, nil
+	}
+
+	conversation := state.NewConversation(state.NewMemory())
+	dialogs := dialog.NewSet(conversation,
+		dialog.NewWaterfall("main",
+			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+				return step.Prompt(ctx, "age", dialog.PromptOptions{
+					Prompt:      dialog.Text("How old are you?"),
+					RetryPrompt: dialog.Text("A number between 0 and 150, please."),
+				})
+			},
+			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+				age, err := dialog.Answer[float64](step)
+				if err != nil {
+					return dialog.Result{}, err
+				}
+				text := "No age, then."
+				if age > 0 {
+					text = fmt.Sprintf("So you are %v.", age)
+				}
+				if _, err := step.Turn.SendText(ctx, text); err != nil {
+					return dialog.Result{}, err
+				}
+				return step.End(ctx, age)
+			},
+		),
+		dialog.NewNumberPrompt("age", plausible),
+	)
+
+	converse(conversation, dialogs, "hi", "old", "200", "none of your business")
+	// Output:
+	// > hi
+	// < How old are you?
+	// > old
+	// < A number between 0 and 150, please.
+	// > 200
+	// < A number between 0 and 150, please.
+	// > none of your business
+	// < No age, then.
+}

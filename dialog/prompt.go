@@ -1,0 +1,365 @@
+package dialog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/object"
+	"github.com/botlapse/botlapse/internal/wire"
+	"github.com/botlapse/botlapse/middleware"
+)
+
+// PromptOptions say what a prompt asks.
+type PromptOptions struct {
+	// Prompt is the question: [Text], or any other activity. It is sent with
+	// the inputHint expectingInput unless it has one. The zero activity sends
+	// nothing but the choices: the bot has asked by other means.
+	Prompt schema.Activity
+
+	// RetryPrompt is sent after an answer that was not accepted. The default
+	// is Prompt.
+	RetryPrompt schema.Activity
+
+	// Choices are what a choice prompt lets the user choose from, and shows in
+	// the way that suits the channel. Other prompts do not look at them.
+	Choices []Choice
+}
+
+// Text returns a message for [PromptOptions].
+func Text(text string) schema.Activity { return schema.Activity{Text: text} }
+
+// A Validator decides whether an answer is accepted. It may change the answer,
+// accept one that was not understood, and send messages: after one that has
+// been sent in the turn, the prompt does not ask again by itself.
+type Validator[T any] func(ctx context.Context, attempt *Attempt[T]) (accept bool, err error)
+
+// An Attempt is one answer of the user's to a prompt.
+type Attempt[T any] struct {
+	// Turn is the turn that brought the answer.
+	Turn *middleware.Turn
+
+	// Number counts the answers to this prompt, from 1.
+	Number int
+
+	// OK is whether the answer was understood as a T.
+	OK bool
+
+	// Value is the answer, the zero T if it was not understood. As the
+	// validator leaves it, it becomes the result of the prompt.
+	Value T
+}
+
+// A Prompt asks a question and ends with the answer. An answer that is not
+// understood, or not accepted by its validator, makes it ask again, without
+// limit; activities that are no messages are no answers.
+type Prompt[T any] struct {
+	id        string
+	validate  Validator[T]
+	recognize func(a *schema.Activity, choices []Choice) (T, bool)
+
+	// choices returns what is shown with the question; nil for nothing.
+	choices func(PromptOptions) []Choice
+}
+
+// NewTextPrompt returns a prompt that accepts any text but the empty one. The
+// validator may be nil, here and in the other prompts.
+func NewTextPrompt(id string, validate Validator[string]) *Prompt[string] {
+	return &Prompt[string]{
+		id:       id,
+		validate: validate,
+		recognize: func(a *schema.Activity, _ []Choice) (string, bool) {
+			return a.Text, a.Text != ""
+		},
+	}
+}
+
+// NewNumberPrompt returns a prompt that accepts a text with a number in it, in
+// digits or in English words.
+func NewNumberPrompt(id string, validate Validator[float64]) *Prompt[float64] {
+	return &Prompt[float64]{
+		id:       id,
+		validate: validate,
+		recognize: func(a *schema.Activity, _ []Choice) (float64, bool) {
+			return recognizeNumber(a.Text)
+		},
+	}
+}
+
+// NewConfirmPrompt returns a prompt that accepts yes and no, in English and in
+// many forms. It shows both as choices.
+func NewConfirmPrompt(id string, validate Validator[bool]) *Prompt[bool] {
+	yesNo := Choices("Yes", "No")
+	return &Prompt[bool]{
+		id:       id,
+		validate: validate,
+		recognize: func(a *schema.Activity, _ []Choice) (bool, bool) {
+			if yes, ok := recognizeBoolean(a.Text); ok {
+				return yes, true
+			}
+			found, ok := recognizeChoice(a.Text, yesNo)
+			return ok && found.Index == 0, ok
+		},
+		choices: func(PromptOptions) []Choice { return yesNo },
+	}
+}
+
+// NewChoicePrompt returns a prompt that accepts one of the Choices in its
+// options: by its text, a part of it, or its number.
+func NewChoicePrompt(id string, validate Validator[FoundChoice]) *Prompt[FoundChoice] {
+	return &Prompt[FoundChoice]{
+		id:       id,
+		validate: validate,
+		recognize: func(a *schema.Activity, choices []Choice) (FoundChoice, bool) {
+			return recognizeChoice(a.Text, choices)
+		},
+		choices: func(options PromptOptions) []Choice { return options.Choices },
+	}
+}
+
+// NewAttachmentPrompt returns a prompt that accepts a message with at least
+// one attachment, with or without text.
+func NewAttachmentPrompt(id string, validate Validator[[]schema.Attachment]) *Prompt[[]schema.Attachment] {
+	return &Prompt[[]schema.Attachment]{
+		id:       id,
+		validate: validate,
+		recognize: func(a *schema.Activity, _ []Choice) ([]schema.Attachment, bool) {
+			return slices.Clone(a.Attachments), len(a.Attachments) > 0
+		},
+	}
+}
+
+// ID returns the prompt's id.
+func (p *Prompt[T]) ID() string { return p.id }
+
+// Begin implements [Dialog]. The options must be [PromptOptions].
+func (p *Prompt[T]) Begin(ctx context.Context, stack *Stack, options any) (Result, error) {
+	o, ok := options.(PromptOptions)
+	if !ok {
+		return Result{}, fmt.Errorf("dialog: begin prompt %q: the options are of type %T, not PromptOptions", p.id, options)
+	}
+	if p.choices != nil && len(p.choices(o)) == 0 {
+		return Result{}, fmt.Errorf("dialog: begin prompt %q: there are no choices", p.id)
+	}
+	expectInput(&o.Prompt)
+	expectInput(&o.RetryPrompt)
+	encoded, err := encodeOptions(o)
+	if err != nil {
+		return Result{}, fmt.Errorf("dialog: begin prompt %q: %w", p.id, err)
+	}
+	f := stack.top()
+	f.state.Set("options", encoded)
+	f.state.Set("state", json.RawMessage(`{}`))
+	return Result{Status: Waiting}, p.ask(ctx, stack, o, false)
+}
+
+// Continue implements [Dialog].
+func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) {
+	a := stack.Turn.Activity
+	if a.Type != schema.Message {
+		return Result{Status: Waiting}, nil
+	}
+	options, err := p.options(stack)
+	if err != nil {
+		return Result{}, err
+	}
+	value, ok := p.recognize(&a, options.Choices)
+	if p.validate != nil {
+		number, err := p.count(stack)
+		if err != nil {
+			return Result{}, err
+		}
+		attempt := &Attempt[T]{Turn: stack.Turn, Number: number, OK: ok, Value: value}
+		if ok, err = p.validate(ctx, attempt); err != nil {
+			return Result{}, err
+		}
+		value = attempt.Value
+	}
+	if ok {
+		return stack.End(ctx, value)
+	}
+	if stack.Turn.Responded() {
+		return Result{Status: Waiting}, nil
+	}
+	return Result{Status: Waiting}, p.ask(ctx, stack, options, true)
+}
+
+// Resume implements [Dialog]: it asks again.
+func (p *Prompt[T]) Resume(ctx context.Context, stack *Stack, _ any) (Result, error) {
+	return Result{Status: Waiting}, p.reprompt(ctx, stack)
+}
+
+func (p *Prompt[T]) reprompt(ctx context.Context, stack *Stack) error {
+	options, err := p.options(stack)
+	if err != nil {
+		return err
+	}
+	return p.ask(ctx, stack, options, false)
+}
+
+// ask sends the question.
+func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, options PromptOptions, retry bool) error {
+	a := options.Prompt
+	if retry && !isZero(&options.RetryPrompt) {
+		a = options.RetryPrompt
+	}
+	if p.choices != nil {
+		a = withChoices(a, stack.Turn.Activity.ChannelID, p.choices(options))
+	}
+	if isZero(&a) {
+		return nil
+	}
+	if a.InputHint == "" {
+		a.InputHint = schema.ExpectingInput
+	}
+	_, err := stack.Turn.Send(ctx, a)
+	return err
+}
+
+// options returns the options that the prompt was begun with.
+func (p *Prompt[T]) options(stack *Stack) (PromptOptions, error) {
+	o, ok := decodeOptions(stack.top().state.Get("options"))
+	if !ok || p.choices != nil && len(p.choices(o)) == 0 {
+		return o, &corruptError{fmt.Sprintf("prompt %q is stored without its options", p.id)}
+	}
+	return o, nil
+}
+
+// count adds one to the number of attempts and returns it.
+func (p *Prompt[T]) count(stack *Stack) (int, error) {
+	f := stack.top()
+	number := 0
+	state, ok := object.ParseValid(f.state.Get("state"))
+	if ok {
+		if stored := state.Get("attemptCount"); stored != nil {
+			ok = json.Unmarshal(stored, &number) == nil && number >= 0
+		}
+	}
+	if !ok {
+		return 0, &corruptError{fmt.Sprintf("prompt %q is stored without its state", p.id)}
+	}
+	number++
+	state.Set("attemptCount", json.RawMessage(strconv.Itoa(number)))
+	f.state.Set("state", state.Encode())
+	return number, nil
+}
+
+// encodeOptions writes options as the JavaScript SDK does: a text alone is a
+// string, any other activity an object.
+func encodeOptions(options PromptOptions) (json.RawMessage, error) {
+	var o object.Object
+	for _, m := range []struct {
+		name string
+		a    *schema.Activity
+	}{{"prompt", &options.Prompt}, {"retryPrompt", &options.RetryPrompt}} {
+		if isZero(m.a) {
+			continue
+		}
+		var data json.RawMessage
+		var err error
+		if isText(m.a) {
+			data, err = marshal(m.a.Text)
+		} else {
+			data, err = wire.Encode(*m.a)
+		}
+		if err != nil {
+			return nil, err
+		}
+		o.Set(m.name, data)
+	}
+	if len(options.Choices) > 0 {
+		data, err := marshal(options.Choices)
+		if err != nil {
+			return nil, err
+		}
+		o.Set("choices", data)
+	}
+	return o.Encode(), nil
+}
+
+func decodeOptions(data json.RawMessage) (options PromptOptions, ok bool) {
+	o, ok := object.ParseValid(data)
+	if !ok {
+		return options, false
+	}
+	if options.Prompt, ok = decodePrompt(o.Get("prompt")); !ok {
+		return options, false
+	}
+	if options.RetryPrompt, ok = decodePrompt(o.Get("retryPrompt")); !ok {
+		return options, false
+	}
+	if options.Choices, ok = decodeChoices(o.Get("choices")); !ok {
+		return options, false
+	}
+	return options, true
+}
+
+// decodePrompt reads a string or an activity; null and nothing are neither.
+func decodePrompt(data json.RawMessage) (a schema.Activity, ok bool) {
+	if data == nil || string(data) == "null" {
+		return a, true
+	}
+	if json.Unmarshal(data, &a.Text) == nil {
+		return a, true
+	}
+	if _, ok := object.ParseValid(data); !ok {
+		return a, false
+	}
+	a, err := wire.Decode(data)
+	return a, err == nil
+}
+
+// decodeChoices reads an array of choices, each an object or a string.
+func decodeChoices(data json.RawMessage) (choices []Choice, ok bool) {
+	if data == nil || string(data) == "null" {
+		return nil, true
+	}
+	var stored []json.RawMessage
+	if json.Unmarshal(data, &stored) != nil {
+		return nil, false
+	}
+	for _, data := range stored {
+		var c Choice
+		if json.Unmarshal(data, &c.Value) != nil && json.Unmarshal(data, &c) != nil {
+			return nil, false
+		}
+		choices = append(choices, c)
+	}
+	return choices, true
+}
+
+// expectInput sets the input hint of an activity that is stored as such. A
+// text alone gets it when it is sent.
+func expectInput(a *schema.Activity) {
+	if !isZero(a) && !isText(a) && a.InputHint == "" {
+		a.InputHint = schema.ExpectingInput
+	}
+}
+
+func isZero(a *schema.Activity) bool { return reflect.ValueOf(a).Elem().IsZero() }
+
+// isText reports whether a is what [Text] returns.
+func isText(a *schema.Activity) bool {
+	rest := *a
+	rest.Text = ""
+	return isZero(&rest)
+}
+
+// withChoices adds choices to a question in the way that suits the channel.
+func withChoices(a schema.Activity, channelID string, choices []Choice) schema.Activity {
+	shown := renderChoices(channelID, a.Text, choices)
+	if isText(&a) {
+		return shown
+	}
+	a.Text = shown.Text
+	if len(shown.SuggestedActions.Actions) > 0 {
+		a.SuggestedActions = shown.SuggestedActions
+	}
+	a.Attachments = append(slices.Clip(a.Attachments), shown.Attachments...)
+	return a
+}

@@ -19,35 +19,26 @@ import (
 	"github.com/botlapse/botlapse/state"
 )
 
-// orders holds what each conversation wants, once it has said so.
-type orders struct {
-	mu   sync.Mutex
-	what map[string]string
-}
+// orders holds what each conversation wants, by its id: "" until it has said so.
+type orders struct{ what sync.Map }
 
 func (o *orders) onMessage(turn *activity.TurnContext) (schema.Activity, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	conversation := turn.Activity.Conversation.ID
-	what, ok := o.what[conversation]
+	conversation := turn.Activity.Conversation
+	what, ok := o.what.Load(conversation.ID)
 	switch {
 	case !ok:
-		o.what[conversation] = ""
+		o.what.Store(conversation.ID, "")
 		return turn.SendActivity(activity.MsgOptionText("What would you like?"))
 	case what == "":
-		o.what[conversation] = turn.Activity.Text
+		o.what.Store(conversation.ID, turn.Activity.Text)
 		return turn.SendActivity(activity.MsgOptionText("How many?"))
 	default:
-		delete(o.what, conversation)
+		o.forget(conversation)
 		return turn.SendActivity(activity.MsgOptionText(fmt.Sprintf("%s %s, coming up.", turn.Activity.Text, what)))
 	}
 }
 
-func (o *orders) forget(conversation string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.what, conversation)
-}
+func (o *orders) forget(conversation schema.ConversationAccount) { o.what.Delete(conversation.ID) }
 
 // newBot returns the messaging endpoint.
 func newBot(setting core.AdapterSetting) (http.Handler, error) {
@@ -55,13 +46,11 @@ func newBot(setting core.AdapterSetting) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	orders := &orders{what: make(map[string]string)}
+	o := &orders{}
 	conversation := state.NewConversation(state.NewMemory())
-	forget := func(_ context.Context, turn *middleware.Turn, _ middleware.Expiry) {
-		orders.forget(turn.Activity.Conversation.ID)
-	}
+	forget := func(_ context.Context, t *middleware.Turn, _ middleware.Expiry) { o.forget(t.Activity.Conversation) }
 	adapter = middleware.NewAdapter(adapter, middleware.AutoSave(conversation), middleware.Expire(conversation, 30*time.Minute, &middleware.ExpireOptions{OnExpire: forget}))
-	handler := activity.HandlerFuncs{OnMessageFunc: orders.onMessage}
+	handler := activity.HandlerFuncs{OnMessageFunc: o.onMessage}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx := context.Background()
 		activity, err := adapter.ParseRequest(ctx, req)

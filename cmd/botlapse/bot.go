@@ -1,0 +1,22 @@
+package main
+
+import (
+	"github.com/infracloudio/msbotbuilder-go/core"
+
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
+	"github.com/botlapse/botlapse/state"
+)
+
+// newBot returns the multi-turn bot over base: its adapter and its handler.
+func newBot(base core.Adapter, c *config) (*middleware.Adapter, middleware.Handler) {
+	storage := state.NewMemory()
+	conversation, user := state.NewConversation(storage), state.NewUser(storage)
+	adapter := middleware.NewAdapter(base,
+		middleware.AutoSave(conversation, user),
+		middleware.Expire(conversation, c.expireAfter, &middleware.ExpireOptions{
+			Notice: middleware.NoticeText(c.expireMessage),
+		}),
+	)
+	return adapter, userprofile.New(conversation, user).Handle
+}

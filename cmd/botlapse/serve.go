@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/botlapse/botlapse/connector"
+)
+
+// stopTimeout is how long running turns may take to end when the server stops.
+const stopTimeout = 15 * time.Second
+
+const playground = "npx @microsoft/m365agentsplayground@0.2.28 start -e %s -c emulator"
+
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the bot on POST /api/messages",
+		Long:  "Serve the bot on POST /api/messages until SIGINT or SIGTERM, then finish\nrunning turns and exit.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := loadConfig(p.lookup, p.envFile)
+			if err := errors.Join(err, c.forServing()); err != nil {
+				return err
+			}
+			return p.serve(cmd.Context(), c)
+		},
+	}
+}
+
+// serve runs the server until ctx is done.
+func (p *program) serve(ctx context.Context, c *config) error {
+	logger := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	base := connector.New(&connector.Options{AllowUnauthenticated: c.allowUnauthenticated, Logger: logger})
+	defer base.Close()
+	bot, handle := newBot(base, c)
+	bot.Logger = logger
+
+	mux := http.NewServeMux()
+	mux.Handle("/api/messages", bot.HTTPHandler(handle))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
+	if err != nil {
+		return fmt.Errorf("HOST %s and PORT %d: %w", c.host, c.port, err)
+	}
+	url := "http://" + listener.Addr().String() + "/api/messages"
+	fmt.Fprintf(p.stdout, "listening on %s\nto try it: "+playground+"\n", url, url)
+	logger.Info("serving", "url", url, "expireAfter", c.expireAfter)
+
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	logger.Info("stopping")
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := errors.Join(server.Shutdown(stop), bot.Close(stop)); err != nil {
+		logger.Warn("stopped with turns running", "error", err)
+		server.Close()
+	}
+	<-failed
+	logger.Info("stopped")
+	return nil
+}

@@ -1,0 +1,177 @@
+//go:build interop
+
+// Package interop checks against other SDKs, as they are, that bots in several
+// languages can share conversations. It needs what js/README.md says.
+package interop
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/infracloudio/msbotbuilder-go/core"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/wire"
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
+	"github.com/botlapse/botlapse/state"
+)
+
+type documents map[string]json.RawMessage
+
+// A bot handles one turn on the documents of a shared storage.
+type bot func(t *testing.T, activity json.RawMessage, before documents) (replies []any, after documents)
+
+// TestAConversationMovesBetweenJavaScriptAndGo plays the recorded
+// conversations with a JavaScript and a Go bot that take turns on the same
+// storage. Whoever's turn it is, the user must read what was recorded.
+func TestAConversationMovesBetweenJavaScriptAndGo(t *testing.T) {
+	files, err := filepath.Glob("js/testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no recorded conversations", err)
+	}
+	for _, file := range files {
+		for name, bots := range map[string][]bot{
+			"JavaScript begins": {startJavaScript(t), goTurn},
+			"Go begins":         {goTurn, startJavaScript(t)},
+			"Go alone":          {goTurn},
+		} {
+			t.Run(filepath.Base(file)+" "+name, func(t *testing.T) { play(t, file, bots) })
+		}
+	}
+}
+
+func play(t *testing.T, file string, bots []bot) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conversation struct {
+		Turns []struct {
+			Activity json.RawMessage
+			Replies  []any
+		}
+	}
+	if err := json.Unmarshal(data, &conversation); err != nil {
+		t.Fatal(err)
+	}
+	storage := documents{}
+	for i, turn := range conversation.Turns {
+		var replies []any
+		replies, storage = bots[i%len(bots)](t, turn.Activity, storage)
+		if !reflect.DeepEqual(replies, turn.Replies) {
+			t.Errorf("turn %d: the bot said\n%s, want\n%s", i, encode(replies), encode(turn.Replies))
+		}
+	}
+}
+
+func encode(v any) []byte {
+	out, _ := json.MarshalIndent(v, "", "  ")
+	return out
+}
+
+// startJavaScript starts the JavaScript bot.
+func startJavaScript(t *testing.T) bot {
+	cmd := exec.Command("node", "turn.js")
+	cmd.Dir = "js"
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	lines := bufio.NewReader(out)
+	return func(t *testing.T, activity json.RawMessage, before documents) ([]any, documents) {
+		if err := json.NewEncoder(in).Encode(map[string]any{"activity": activity, "storage": before}); err != nil {
+			t.Fatal(err)
+		}
+		line, err := lines.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		var result struct {
+			Replies []any
+			Storage documents
+			Error   string
+		}
+		if err := json.Unmarshal(line, &result); err != nil || result.Error != "" {
+			t.Fatalf("the JavaScript bot failed: %v %s", err, result.Error)
+		}
+		return result.Replies, result.Storage
+	}
+}
+
+// goTurn runs one turn of the Go bot, as a process would that knows nothing of
+// the turns before.
+func goTurn(t *testing.T, activity json.RawMessage, before documents) ([]any, documents) {
+	a, err := wire.Decode(activity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage := state.NewMemory()
+	items := map[string]state.Item{}
+	for key, document := range before {
+		items[key] = state.Item{Value: document}
+	}
+	if _, err := storage.Write(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	conversation, user := state.NewConversation(storage), state.NewUser(storage)
+	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
+	base := &collector{replies: []any{}}
+	bot := middleware.NewAdapter(base, middleware.AutoSave(conversation, user))
+	if err := bot.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := storage.Read(t.Context(), []string{
+		fmt.Sprintf("%s/conversations/%s/", a.ChannelID, a.Conversation.ID),
+		fmt.Sprintf("%s/users/%s/", a.ChannelID, a.From.ID),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := maps.Clone(before)
+	for key, item := range stored {
+		after[key] = item.Value
+	}
+	return base.replies, after
+}
+
+// A collector is a core.Adapter that keeps what is sent, as JSON. The bot calls
+// none of the embedded interface's methods.
+type collector struct {
+	core.Adapter
+	replies []any
+}
+
+func (c *collector) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
+	data, err := wire.Encode(a)
+	if err != nil {
+		return "", err
+	}
+	var reply any
+	err = json.Unmarshal(data, &reply)
+	c.replies = append(c.replies, reply)
+	return "", err
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Checks everything. Needs Go and nothing else; "check.sh all" also runs what
+# needs Node: the official JavaScript SDK in interop/js.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n== %s\n' "$*"; }
+fail() { printf 'check.sh: %s\n' "$*" >&2; exit 1; }
+
+case "${1-}" in
+"" | all) ;;
+*) fail "usage: ./check.sh [all]" ;;
+esac
+
+step gofmt
+unformatted=$(find . -name '*.go' -not -path '*/node_modules/*' -exec gofmt -l {} +)
+[ -z "$unformatted" ] || fail "not formatted: $unformatted"
+
+step build
+go build ./...
+
+step vet
+go vet ./...
+
+step staticcheck
+go tool -modfile=tools/go.mod staticcheck ./...
+
+step "go.mod and go.sum are tidy"
+go mod tidy -diff
+(cd tools && go mod tidy -diff)
+
+step "no test code outside of _test.go files"
+misnamed=$(find . -name '*test*.go' -not -name '*_test.go' -not -path './state/statetest/*' -not -path '*/node_modules/*')
+[ -z "$misnamed" ] || fail "not named _test.go: $misnamed"
+
+step tests
+go test -race -shuffle=on ./...
+
+if [ "${1-}" = all ]; then
+	step "JavaScript SDK"
+	command -v npm >/dev/null || fail "check.sh all needs Node"
+	(cd interop/js && npm ci --no-audit --no-fund --loglevel=error)
+	go test -race -tags interop ./interop/...
+fi
+
+step ok

@@ -1,0 +1,105 @@
+package botlapse_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/botlapse/botlapse"
+
+// allowed says what the packages below a folder may import of this module and
+// of others. The standard library is open to all but for what denied says.
+var allowed = map[string][]string{
+	"internal/wire":   {sdk + "/schema"},
+	"internal/object": {},
+	"state":           {module + "/internal/object"},
+	"state/statetest": {module + "/state"},
+	"middleware":      {module + "/state", module + "/internal/wire", sdk},
+	"connector":       {module + "/internal/wire", sdk},
+	"dialog":          {module + "/state", module + "/middleware", module + "/internal", sdk},
+	"samples":         {module, sdk},
+	"cmd":             {module, sdk, "github.com/spf13/cobra", "github.com/joho/godotenv"},
+}
+
+const sdk = "github.com/infracloudio/msbotbuilder-go"
+
+// TestImportsFollowTheDesign holds the direction of imports: state knows no
+// turns and no SDK, middleware no storage service, and only commands and
+// samples read the environment or carry test code's dependencies.
+func TestImportsFollowTheDesign(t *testing.T) {
+	for pkg, imports := range listImports(t, "./...") {
+		folder, rules := ruleFor(pkg)
+		if rules == nil {
+			t.Errorf("%s: no rule says what it may import", pkg)
+			continue
+		}
+		for _, path := range imports {
+			external := strings.Contains(strings.SplitN(path, "/", 2)[0], ".")
+			if external && !slices.ContainsFunc(rules, func(rule string) bool { return within(path, rule) }) && !within(path, module+"/"+folder) {
+				t.Errorf("%s imports %s", pkg, path)
+			}
+			if path == "testing" && pkg != module+"/state/statetest" {
+				t.Errorf("%s imports testing outside of its tests", pkg)
+			}
+		}
+	}
+}
+
+// TestOnlyCommandsAndSamplesReadTheEnvironment looks for calls by name: a
+// package may need os for other things.
+func TestOnlyCommandsAndSamplesReadTheEnvironment(t *testing.T) {
+	reads := regexp.MustCompile(`\b(os\.(Getenv|LookupEnv|Environ|ExpandEnv)|syscall\.Getenv)\b`)
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			if path == "cmd" || path == "samples" || entry.Name() == "node_modules" {
+				return fs.SkipDir
+			}
+			return err
+		}
+		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		if call := reads.Find(source); call != nil {
+			t.Errorf("%s calls %s", path, call)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ruleFor(pkg string) (folder string, rules []string) {
+	for f, r := range allowed {
+		if within(pkg, module+"/"+f) && len(f) > len(folder) {
+			folder, rules = f, r
+		}
+	}
+	return folder, rules
+}
+
+func within(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+func listImports(t *testing.T, pattern string) map[string][]string {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, pattern).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	imports := make(map[string][]string)
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if fields[0] != module {
+			imports[fields[0]] = fields[1:]
+		}
+	}
+	return imports
+}

@@ -116,11 +116,11 @@ func (e *RequestError) Error() string { return e.Reason }
 func (e *RequestError) HTTPStatus() int { return e.Status }
 
 // ParseRequest reads an activity. Its error is a [*RequestError]: 403 if the
-// request comes from another machine or from a web page, or if the activity
-// wants its replies sent to another machine; 413 if the body is too large; 400
-// if it is no activity. Fields that package schema has no place for are
-// dropped; values that are no objects are held as package middleware's Value
-// says.
+// request comes from another machine, is for another host than this, or comes
+// from a web page, or if the activity wants its replies sent to another
+// machine; 413 if the body is too large; 400 if it is no activity. Fields that
+// package schema has no place for are dropped; values that are no objects are
+// held as package middleware's Value says.
 func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Activity, error) {
 	if !a.opts.AllowUnauthenticated {
 		if err := checkLocal(r); err != nil {

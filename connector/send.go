@@ -159,7 +159,7 @@ func (a *Adapter) do(ctx context.Context, method string, u *url.URL, act *schema
 	var body []byte
 	if act != nil {
 		var err error
-		if body, err = wire.Encode(*act); err != nil {
+		if body, err = wire.Encode(act); err != nil {
 			return nil, fmt.Errorf("connector: encode the activity: %w", err)
 		}
 	}

@@ -64,7 +64,8 @@ func TestChoicesAreShownAsTheChannelCan(t *testing.T) {
 		{"20 characters are not long", "directline", Choices(strings.Repeat("x", 20)), `{"text":"Ok?","suggestedActions":{"actions":[{"type":"imBack","title":"xxxxxxxxxxxxxxxxxxxx","value":"xxxxxxxxxxxxxxxxxxxx"}]}}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := wire.Encode(renderChoices(test.channel, "Ok?", test.choices))
+			shown := renderChoices(test.channel, "Ok?", test.choices)
+			got, err := wire.Encode(&shown)
 			if err != nil || string(got) != test.want {
 				t.Errorf("shown as\n%s (%v), want\n%s", got, err, test.want)
 			}

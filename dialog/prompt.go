@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 
@@ -139,8 +138,13 @@ func (p *Prompt[T]) ID() string { return p.id }
 
 // Begin implements [Dialog]. The options must be [PromptOptions].
 func (p *Prompt[T]) Begin(ctx context.Context, stack *Stack, options any) (Result, error) {
-	o, ok := options.(PromptOptions)
-	if !ok {
+	var o PromptOptions
+	switch options := options.(type) {
+	case PromptOptions:
+		o = options
+	case *PromptOptions:
+		o = *options
+	default:
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: the options are of type %T, not PromptOptions", p.id, options)
 	}
 	if p.choices != nil && len(p.choices(o)) == 0 {
@@ -148,7 +152,7 @@ func (p *Prompt[T]) Begin(ctx context.Context, stack *Stack, options any) (Resul
 	}
 	expectInput(&o.Prompt)
 	expectInput(&o.RetryPrompt)
-	encoded, err := encodeOptions(o)
+	encoded, err := encodeOptions(&o)
 	if err != nil {
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: %w", p.id, err)
 	}
@@ -160,7 +164,7 @@ func (p *Prompt[T]) Begin(ctx context.Context, stack *Stack, options any) (Resul
 
 // Continue implements [Dialog].
 func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) {
-	a := stack.Turn.Activity
+	a := &stack.Turn.Activity
 	if a.Type != schema.Message {
 		return Result{Status: Waiting}, nil
 	}
@@ -168,7 +172,7 @@ func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
-	value, ok := p.recognize(&a, options.Choices)
+	value, ok := p.recognize(a, options.Choices)
 	if p.validate != nil {
 		number, err := p.count(stack)
 		if err != nil {
@@ -205,13 +209,13 @@ func (p *Prompt[T]) reprompt(ctx context.Context, stack *Stack) error {
 // ask sends the question.
 func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, options PromptOptions, retry bool) error {
 	a := options.Prompt
-	if retry && !isZero(&options.RetryPrompt) {
+	if retry && !wire.IsZero(&options.RetryPrompt) {
 		a = options.RetryPrompt
 	}
 	if p.choices != nil {
 		a = withChoices(a, stack.Turn.Activity.ChannelID, p.choices(options))
 	}
-	if isZero(&a) {
+	if wire.IsZero(&a) {
 		return nil
 	}
 	if a.InputHint == "" {
@@ -251,21 +255,21 @@ func (p *Prompt[T]) count(stack *Stack) (int, error) {
 
 // encodeOptions writes options as the JavaScript SDK does: a text alone is a
 // string, any other activity an object.
-func encodeOptions(options PromptOptions) (json.RawMessage, error) {
+func encodeOptions(options *PromptOptions) (json.RawMessage, error) {
 	var o object.Object
 	for _, m := range []struct {
 		name string
 		a    *schema.Activity
 	}{{"prompt", &options.Prompt}, {"retryPrompt", &options.RetryPrompt}} {
-		if isZero(m.a) {
+		if wire.IsZero(m.a) {
 			continue
 		}
 		var data json.RawMessage
 		var err error
-		if isText(m.a) {
+		if wire.IsText(m.a) {
 			data, err = marshal(m.a.Text)
 		} else {
-			data, err = wire.Encode(*m.a)
+			data, err = wire.Encode(m.a)
 		}
 		if err != nil {
 			return nil, err
@@ -304,8 +308,9 @@ func decodePrompt(data json.RawMessage) (a schema.Activity, ok bool) {
 	if data == nil || string(data) == "null" {
 		return a, true
 	}
-	if json.Unmarshal(data, &a.Text) == nil {
-		return a, true
+	var text string
+	if json.Unmarshal(data, &text) == nil {
+		return Text(text), true
 	}
 	if _, ok := object.ParseValid(data); !ok {
 		return a, false
@@ -336,24 +341,15 @@ func decodeChoices(data json.RawMessage) (choices []Choice, ok bool) {
 // expectInput sets the input hint of an activity that is stored as such. A
 // text alone gets it when it is sent.
 func expectInput(a *schema.Activity) {
-	if !isZero(a) && !isText(a) && a.InputHint == "" {
+	if !wire.IsZero(a) && !wire.IsText(a) && a.InputHint == "" {
 		a.InputHint = schema.ExpectingInput
 	}
-}
-
-func isZero(a *schema.Activity) bool { return reflect.ValueOf(a).Elem().IsZero() }
-
-// isText reports whether a is what [Text] returns.
-func isText(a *schema.Activity) bool {
-	rest := *a
-	rest.Text = ""
-	return isZero(&rest)
 }
 
 // withChoices adds choices to a question in the way that suits the channel.
 func withChoices(a schema.Activity, channelID string, choices []Choice) schema.Activity {
 	shown := renderChoices(channelID, a.Text, choices)
-	if isText(&a) {
+	if wire.IsText(&a) {
 		return shown
 	}
 	a.Text = shown.Text

@@ -138,7 +138,7 @@ func (s *Step) Options(v any) error {
 
 // Prompt begins the prompt called id. The next step gets the answer.
 func (s *Step) Prompt(ctx context.Context, id string, options PromptOptions) (Result, error) {
-	return s.Begin(ctx, id, options)
+	return s.Begin(ctx, id, &options) // by reference: they are large
 }
 
 // Begin begins the dialog called id. The next step gets what it ends with.

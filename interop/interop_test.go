@@ -166,7 +166,7 @@ type collector struct {
 }
 
 func (c *collector) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
-	data, err := wire.Encode(a)
+	data, err := wire.Encode(&a)
 	if err != nil {
 		return "", err
 	}

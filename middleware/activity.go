@@ -6,6 +6,8 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/wire"
 )
 
 // HandleActivity turns a handler written for msbotbuilder-go into a Handler.
@@ -30,7 +32,7 @@ func HandleActivity(h activity.Handler) Handler {
 		if turn.Activity.Type == schema.Invoke {
 			turn.SetInvokeResponse(http.StatusOK, nil)
 		}
-		if isZero(&reply) {
+		if wire.IsZero(&reply) {
 			return nil
 		}
 		_, err = turn.Send(ctx, reply)

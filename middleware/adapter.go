@@ -14,6 +14,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -72,11 +73,9 @@ type Adapter struct {
 	chain Handler
 
 	mu      sync.Mutex
-	running int
+	running map[*Turn]context.CancelFunc
 	closed  bool
 	idle    chan struct{} // made by Close, closed when no turn is running
-	kill    context.Context
-	abandon context.CancelCauseFunc
 }
 
 var _ core.Adapter = (*Adapter)(nil)
@@ -88,9 +87,7 @@ func NewAdapter(base core.Adapter, mw ...Middleware) *Adapter {
 	if base == nil || slices.ContainsFunc(mw, func(m Middleware) bool { return m == nil }) {
 		panic("middleware: nil base adapter or middleware")
 	}
-	a := &Adapter{base: base, mw: mw}
-	a.kill, a.abandon = context.WithCancelCause(context.Background())
-	return a
+	return &Adapter{base: base, mw: mw}
 }
 
 // compose builds the chain. Its innermost handler is the turn's own.
@@ -134,22 +131,19 @@ func (a *Adapter) Continue(ctx context.Context, ref schema.ConversationReference
 }
 
 func (a *Adapter) run(ctx context.Context, turn *Turn) error {
-	if !a.begin() {
+	var cancel context.CancelFunc
+	if limit := cmp.Or(a.TurnTimeout, defaultTurnTimeout); limit > 0 {
+		ctx, cancel = context.WithDeadline(ctx, turn.arrived.Add(limit))
+	} else {
+		ctx, cancel = context.WithCancel(ctx)
+	}
+	defer cancel()
+	if !a.begin(turn, cancel) {
 		return ErrClosed
 	}
-	defer a.finish()
+	defer a.end(turn)
 	a.once.Do(a.compose)
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(a.kill, func() { cancel(context.Cause(a.kill)) })()
-	if limit := cmp.Or(a.TurnTimeout, defaultTurnTimeout); limit > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, turn.arrived.Add(limit))
-		defer stop()
-	}
 	turn.adapter = a
-	defer turn.end()
 	return a.chain(state.NewContext(ctx, state.IDs{
 		Channel:      turn.Activity.ChannelID,
 		Conversation: turn.Activity.Conversation.ID,
@@ -158,21 +152,25 @@ func (a *Adapter) run(ctx context.Context, turn *Turn) error {
 }
 
 // begin counts a turn in, unless the adapter is closed.
-func (a *Adapter) begin() bool {
+func (a *Adapter) begin(turn *Turn, cancel context.CancelFunc) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return false
 	}
-	a.running++
+	if a.running == nil {
+		a.running = make(map[*Turn]context.CancelFunc)
+	}
+	a.running[turn] = cancel
 	return true
 }
 
-func (a *Adapter) finish() {
+func (a *Adapter) end(turn *Turn) {
+	turn.end()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.running--
-	if a.closed && a.running == 0 {
+	delete(a.running, turn)
+	if a.closed && len(a.running) == 0 {
 		close(a.idle)
 	}
 }
@@ -186,7 +184,7 @@ func (a *Adapter) Close(ctx context.Context) error {
 	if !a.closed {
 		a.closed = true
 		a.idle = make(chan struct{})
-		if a.running == 0 {
+		if len(a.running) == 0 {
 			close(a.idle)
 		}
 	}
@@ -196,9 +194,13 @@ func (a *Adapter) Close(ctx context.Context) error {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
-		a.abandon(ErrClosed)
-		return ctx.Err()
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, cancel := range a.running {
+		cancel()
+	}
+	return ctx.Err()
 }
 
 // send delivers an addressed activity through the base adapter.
@@ -262,7 +264,7 @@ func (a *Adapter) ProactiveMessage(ctx context.Context, ref schema.ConversationR
 		act := turn.Activity
 		act.Type, act.Name = schema.Message, ""
 		reply, err := h.OnMessage(&activity.TurnContext{Activity: act})
-		if err != nil || isZero(&reply) {
+		if err != nil || wire.IsZero(&reply) {
 			return err
 		}
 		_, err = turn.Send(ctx, reply)

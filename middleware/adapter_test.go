@@ -312,7 +312,7 @@ func TestCloseCancelsTurnsWhenItsContextIsDone(t *testing.T) {
 		go func() {
 			ended <- bot.Process(t.Context(), message("x"), func(ctx context.Context, turn *middleware.Turn) error {
 				<-ctx.Done()
-				return context.Cause(ctx)
+				return ctx.Err()
 			})
 		}()
 		synctest.Wait()
@@ -321,8 +321,8 @@ func TestCloseCancelsTurnsWhenItsContextIsDone(t *testing.T) {
 		if err := bot.Close(ctx); err != context.DeadlineExceeded {
 			t.Errorf("Close: %v, want DeadlineExceeded", err)
 		}
-		if err := <-ended; err != middleware.ErrClosed {
-			t.Errorf("the turn's cause is %v, want ErrClosed", err)
+		if err := <-ended; err != context.Canceled {
+			t.Errorf("the turn ended with %v, want Canceled", err)
 		}
 		if err := bot.Close(t.Context()); err != nil {
 			t.Errorf("Close again: %v", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -182,7 +183,7 @@ func (e *expirer) before(ctx context.Context, turn *Turn) (context.Context, erro
 		if e.OnExpire != nil {
 			e.OnExpire(ctx, turn, expiry)
 		}
-		if notice := e.Notice(ctx, turn, expiry); !isZero(&notice) {
+		if notice := e.Notice(ctx, turn, expiry); !wire.IsZero(&notice) {
 			if _, err := turn.Send(ctx, notice); err != nil {
 				e.Report(ctx, turn, fmt.Errorf("expiry notice: %w", err))
 			}

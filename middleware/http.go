@@ -208,7 +208,7 @@ func encodeReplies(replies []schema.Activity, invoke *invokeResponse) ([]byte, e
 	}
 	body := []byte(`{"activities":[`)
 	for i, r := range replies {
-		encoded, err := wire.Encode(r)
+		encoded, err := wire.Encode(&r)
 		if err != nil {
 			return nil, err
 		}

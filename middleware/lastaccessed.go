@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
@@ -28,7 +27,7 @@ func at(t time.Time) lastAccessed {
 
 // MarshalJSON writes RFC 3339 in UTC: .NET ignores other zones.
 func (l lastAccessed) MarshalJSON() ([]byte, error) {
-	return json.Marshal(l.UTC())
+	return l.UTC().AppendFormat(make([]byte, 0, 40), `"`+time.RFC3339Nano+`"`), nil
 }
 
 // UnmarshalJSON reads what any of the SDKs has written: RFC 3339 with or

@@ -208,7 +208,7 @@ type answer struct {
 func (a *answer) size() int {
 	n := 0
 	for _, r := range a.replies {
-		encoded, err := wire.Encode(r)
+		encoded, err := wire.Encode(&r)
 		if err != nil {
 			return maxAnswer + 1
 		}

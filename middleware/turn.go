@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -228,9 +227,4 @@ func (t *Turn) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
-}
-
-// isZero reports whether a is the empty activity, which stands for no reply.
-func isZero(a *schema.Activity) bool {
-	return reflect.ValueOf(a).Elem().IsZero()
 }

@@ -138,11 +138,16 @@ func (p *Property[T]) Delete(ctx context.Context) error {
 
 func (p *Property[T]) decode(stored json.RawMessage) (T, error) {
 	var value, none T
-	if raw, ok := any(&value).(*json.RawMessage); ok {
-		*raw = bytes.Clone(stored)
-		return value, nil
+	var err error
+	switch v := any(&value).(type) {
+	case *json.RawMessage:
+		*v = bytes.Clone(stored)
+	case json.Unmarshaler: // stored is known to be valid
+		err = v.UnmarshalJSON(stored)
+	default:
+		err = json.Unmarshal(stored, v)
 	}
-	if err := json.Unmarshal(stored, &value); err != nil {
+	if err != nil {
 		return none, fmt.Errorf("%w: property %q: %w", ErrCorrupt, p.name, err)
 	}
 	return value, nil

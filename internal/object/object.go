@@ -53,6 +53,7 @@ func ParseValid(data []byte) (o Object, ok bool) {
 		o.tail = data[i:end]
 		return o, true
 	}
+	o.members = make([]member, 0, 4)
 	for {
 		start := i
 		nameStart := skipSpace(data, i)

@@ -17,7 +17,7 @@ import (
 // integers beyond 2⁵³ lose digits. Its error is one line without anything of
 // what the activity says.
 func Decode(data []byte) (schema.Activity, error) {
-	var in *activity
+	in := &activity{Activity: new(schema.Activity)}
 	err := json.Unmarshal(data, &in)
 	var mismatch *json.UnmarshalTypeError
 	switch {
@@ -48,7 +48,7 @@ func article(jsonType string) string {
 }
 
 func incoming(in *activity) schema.Activity {
-	a := in.Activity
+	a := in.Activity // what only it has is there; the rest follows
 	a.Timestamp = in.Timestamp.Time
 	a.LocalTimestamp = in.LocalTimestamp.Time
 	a.From = in.From
@@ -65,7 +65,7 @@ func incoming(in *activity) schema.Activity {
 	a.RelatesTo = schema.ConversationReference(in.RelatesTo)
 	a.Expiration = in.Expiration.Time
 	a.SemanticAction = schema.SemanticAction(in.SemanticAction)
-	return a
+	return *a
 }
 
 // mapOf returns a map that stands for v.

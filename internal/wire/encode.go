@@ -13,11 +13,11 @@ import (
 // expect a value. Times are written as RFC 3339, to the digits that they have,
 // and in UTC but for localTimestamp, which keeps its zone. Characters special
 // to HTML stay as they are. The content of attachments is encoded as it is.
-func Encode(a schema.Activity) ([]byte, error) {
+func Encode(a *schema.Activity) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(outgoing(&a)); err != nil {
+	if err := enc.Encode(outgoing(a)); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
@@ -27,7 +27,7 @@ func Encode(a schema.Activity) ([]byte, error) {
 // those embedded fields of the same name that cannot say what is on the wire,
 // or that would be written when they are empty.
 type activity struct {
-	schema.Activity
+	*schema.Activity
 	Timestamp        moment                     `json:"timestamp,omitzero"`
 	LocalTimestamp   moment                     `json:"localTimestamp,omitzero"`
 	From             schema.ChannelAccount      `json:"from,omitzero"`
@@ -74,7 +74,7 @@ func (s semanticAction) IsZero() bool { return s.State == "" && s.ID == "" && le
 
 func outgoing(a *schema.Activity) *activity {
 	out := &activity{
-		Activity:         *a,
+		Activity:         a,
 		Timestamp:        moment{a.Timestamp.UTC()},
 		LocalTimestamp:   moment{a.LocalTimestamp},
 		From:             a.From,

@@ -60,13 +60,13 @@ func TestEncodeLeavesOutWhatIsEmpty(t *testing.T) {
 		{"an attachment's content of any type", schema.Activity{Attachments: []schema.Attachment{{Content: "<b>"}, {Content: map[string]any{"x": nil}}}}, `{"attachments":[{"content":"<b>"},{"content":{"x":null}}]}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := Encode(test.a)
+			got, err := Encode(&test.a)
 			if err != nil || string(got) != test.want {
 				t.Errorf("encoded as %s (%v), want %s", got, err, test.want)
 			}
 		})
 	}
-	if _, err := Encode(schema.Activity{Value: map[string]any{"": func() {}}}); err == nil {
+	if _, err := Encode(&schema.Activity{Value: map[string]any{"": func() {}}}); err == nil {
 		t.Error("a function was encoded")
 	}
 }
@@ -147,7 +147,7 @@ func TestDecodeTakesTimesInManyForms(t *testing.T) {
 func TestEveryFieldSurvives(t *testing.T) {
 	var want schema.Activity
 	fill(reflect.ValueOf(&want).Elem())
-	data, err := Encode(want)
+	data, err := Encode(&want)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		once, err := Encode(a)
+		once, err := Encode(&a)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +242,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("encoded as %s: %v", once, err)
 		}
-		twice, err := Encode(b)
+		twice, err := Encode(&b)
 		if err != nil || string(once) != string(twice) {
 			t.Errorf("encoded as %s and then as %s (%v)", once, twice, err)
 		}
@@ -268,8 +268,24 @@ func BenchmarkEncode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Encode(a); err != nil {
+		if _, err := Encode(&a); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestIsTextKnowsAllFields(t *testing.T) {
+	var a schema.Activity
+	if !IsZero(&a) || !IsText(&a) {
+		t.Error("the zero activity is not")
+	}
+	for i := range reflect.TypeFor[schema.Activity]().NumField() {
+		a := schema.Activity{}
+		field := reflect.ValueOf(&a).Elem().Field(i)
+		fill(field)
+		name := reflect.TypeFor[schema.Activity]().Field(i).Name
+		if IsZero(&a) || IsText(&a) != (name == "Text") {
+			t.Errorf("with %s, IsZero is %v and IsText %v", name, IsZero(&a), IsText(&a))
 		}
 	}
 }

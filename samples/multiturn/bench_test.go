@@ -91,7 +91,7 @@ func newBare() http.Handler {
 		step, _ := steps.LoadOrStore(a.Conversation.ID, 0)
 		steps.Store(a.Conversation.ID, (step.(int)+1)%len(flow))
 		for _, text := range flow[step.(int)].bot {
-			body, err := wire.Encode(schema.Activity{
+			body, err := wire.Encode(&schema.Activity{
 				Type:         schema.Message,
 				Text:         text,
 				From:         a.Recipient,

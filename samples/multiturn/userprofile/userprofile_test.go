@@ -230,7 +230,7 @@ func checkTurn(t *testing.T, c *chat, r recording, i int) {
 		t.Fatalf("turn %d: %d replies, want %d", i, len(replies), len(want.Replies))
 	}
 	for j, reply := range replies {
-		data, err := wire.Encode(reply)
+		data, err := wire.Encode(&reply)
 		if err != nil {
 			t.Fatal(err)
 		}

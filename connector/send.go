@@ -202,11 +202,11 @@ func because(err, cause error) error {
 func (a *Adapter) try(ctx context.Context, method string, u *url.URL, body []byte) (answer []byte, after time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.opts.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "", bytes.NewReader(body))
 	if err != nil {
 		return nil, -1, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
 	}
-	req.URL = u // as it is; parsed again it might be another
+	req.URL = u // as it is; written and parsed again it might be another
 	req.Header.Set("Accept", "application/json")
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")

@@ -154,3 +154,22 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// What does a turn of the bot cost by itself, without HTTP and channel?
+func BenchmarkTurn(b *testing.B) {
+	bot, handle := newBot(discard{})
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if err := bot.Process(b.Context(), schema.Activity{
+			Type:         schema.Message,
+			ID:           fmt.Sprint(i),
+			Text:         flow[i%len(flow)].user,
+			ChannelID:    "emulator",
+			From:         schema.ChannelAccount{ID: "u1"},
+			Recipient:    schema.ChannelAccount{ID: "bot"},
+			Conversation: schema.ConversationAccount{ID: fmt.Sprint("conversation-", i/len(flow)%1000)},
+		}, handle); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

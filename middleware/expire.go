@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"slices"
 	"time"
@@ -48,7 +47,7 @@ type ExpireOptions struct {
 
 	// Report is called with what went wrong without failing the turn: a
 	// notice that could not be sent, or a last user input that is no time.
-	// The default, for nil, logs a warning to slog.Default().
+	// The default, for nil, is a warning to the adapter's Logger.
 	Report func(ctx context.Context, turn *Turn, err error)
 }
 
@@ -145,7 +144,7 @@ func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOption
 	}
 	if e.Report == nil {
 		e.Report = func(ctx context.Context, turn *Turn, err error) {
-			slog.WarnContext(ctx, "expire", "channel", turn.Activity.ChannelID, "error", err)
+			turn.adapter.logger().WarnContext(ctx, "expire", "channel", turn.Activity.ChannelID, "error", err)
 		}
 	}
 	e.Keep = slices.Clone(e.Keep)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"log/slog"
+
 	"github.com/infracloudio/msbotbuilder-go/core"
 
 	"github.com/botlapse/botlapse/middleware"
@@ -9,7 +12,7 @@ import (
 )
 
 // newBot returns the multi-turn bot over base: its adapter and its handler.
-func newBot(base core.Adapter, c *config) (*middleware.Adapter, middleware.Handler) {
+func newBot(base core.Adapter, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler) {
 	storage := state.NewMemory()
 	conversation, user := state.NewConversation(storage), state.NewUser(storage)
 	adapter := middleware.NewAdapter(base,
@@ -18,5 +21,10 @@ func newBot(base core.Adapter, c *config) (*middleware.Adapter, middleware.Handl
 			Notice: middleware.NoticeText(c.expireMessage),
 		}),
 	)
-	return adapter, userprofile.New(conversation, user).Handle
+	adapter.Logger = logger
+	bot := userprofile.New(conversation, user)
+	bot.Dialogs.Report = func(ctx context.Context, err error) {
+		logger.WarnContext(ctx, "the dialog begins anew", "error", err)
+	}
+	return adapter, bot.Handle
 }

@@ -50,7 +50,7 @@ var variables = []variable{
 		func(c *config, v string) (err error) { c.port, err = parsePort(v); return err }},
 	{"ALLOW_UNAUTHENTICATED", "false", "true lets serve listen on any address although it does not check who calls,\nand send replies anywhere a caller says. Only for networks that you trust.",
 		func(c *config, v string) (err error) { c.allowUnauthenticated, err = parseBool(v); return err }},
-	{"LOG_LEVEL", "info", "The least level that serve logs: debug, info, warn or error.",
+	{"LOG_LEVEL", "info", "The least level that is logged: debug, info, warn or error.",
 		func(c *config, v string) (err error) { c.logLevel, err = parseLevel(v); return err }},
 }
 

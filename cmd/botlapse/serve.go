@@ -37,13 +37,16 @@ func (p *program) serveCommand() *cobra.Command {
 	}
 }
 
+func (p *program) logger(c *config) *slog.Logger {
+	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: c.logLevel}))
+}
+
 // serve runs the server until ctx is done.
 func (p *program) serve(ctx context.Context, c *config) error {
-	logger := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	logger := p.logger(c)
 	base := connector.New(&connector.Options{AllowUnauthenticated: c.allowUnauthenticated, Logger: logger})
 	defer base.Close()
-	bot, handle := newBot(base, c)
-	bot.Logger = logger
+	bot, handle := newBot(base, c, logger)
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", bot.HTTPHandler(handle))

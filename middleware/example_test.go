@@ -1,0 +1,107 @@
+package middleware_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/core"
+	"github.com/infracloudio/msbotbuilder-go/core/activity"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+// A printer is a core.Adapter that prints what the bot sends. A bot on a
+// channel has that of package connector, or of msbotbuilder-go.
+type printer struct{ core.Adapter }
+
+func (printer) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
+	fmt.Println("bot:", a.Text)
+	return "", nil
+}
+
+// A user who was away for two hours is not held to the old question.
+func Example_expireAfterSilence() {
+	storage := state.NewMemory()
+	conversation := state.NewConversation(storage)
+	asked := state.NewProperty[string](conversation, "asked")
+
+	bot := middleware.NewAdapter(printer{},
+		middleware.AutoSave(conversation),
+		middleware.Expire(conversation, 30*time.Minute, nil),
+	)
+	handler := func(ctx context.Context, turn *middleware.Turn) error {
+		question, ok, err := asked.Get(ctx)
+		if err != nil {
+			return err
+		}
+		if ok {
+			_, err := turn.SendText(ctx, question+" "+turn.Activity.Text+", then.")
+			return err
+		}
+		if err := asked.Set(ctx, "Your birthday?"); err != nil {
+			return err
+		}
+		_, err = turn.SendText(ctx, "Your birthday?")
+		return err
+	}
+
+	// The conversation as it was left two hours ago.
+	left, _ := json.Marshal(map[string]any{"asked": "Your birthday?", "lastAccessed": time.Now().Add(-2 * time.Hour)})
+	storage.Write(context.Background(), map[string]state.Item{"webchat/conversations/c1": {Value: left}})
+
+	for _, text := range []string{"hi", "12 March"} {
+		err := bot.Process(context.Background(), schema.Activity{
+			Type:         schema.Message,
+			Text:         text,
+			ChannelID:    "webchat",
+			Conversation: schema.ConversationAccount{ID: "c1"},
+			From:         schema.ChannelAccount{ID: "u1"},
+		}, handler)
+		if err != nil {
+			fmt.Println(err)
+		}
+	}
+	// Output:
+	// bot: Welcome back!  Let's start over from the beginning.
+	// bot: Your birthday?
+	// bot: Your birthday? 12 March, then.
+}
+
+// A handler that was written for msbotbuilder-go runs in the middleware as it is.
+func ExampleHandleActivity() {
+	bot := middleware.NewAdapter(printer{})
+	echo := middleware.HandleActivity(activity.HandlerFuncs{
+		OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+			return turn.SendActivity(activity.MsgOptionText("Echo: " + turn.Activity.Text))
+		},
+	})
+	if err := bot.Process(context.Background(), schema.Activity{Type: schema.Message, Text: "hi"}, echo); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// bot: Echo: hi
+}
+
+// Hours later, the bot writes by itself.
+func ExampleAdapter_Continue() {
+	bot := middleware.NewAdapter(printer{})
+	var ref schema.ConversationReference
+	bot.Process(context.Background(), schema.Activity{Type: schema.Message, Text: "Call me."}, func(ctx context.Context, turn *middleware.Turn) error {
+		ref = turn.Reference()
+		return nil
+	})
+
+	err := bot.Continue(context.Background(), ref, func(ctx context.Context, turn *middleware.Turn) error {
+		_, err := turn.SendText(ctx, "You asked for a call.")
+		return err
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// bot: You asked for a call.
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -106,4 +107,49 @@ func TestChatEndsWhenItIsStopped(t *testing.T) {
 	if code := p.run(ctx, []string{"chat"}); code != 0 {
 		t.Errorf("exit status is %d, want 0", code)
 	}
+}
+
+// A pausing typist is silent for longer before some lines.
+type pausing struct {
+	*typist
+	before string
+	pause  time.Duration
+}
+
+func (u *pausing) Read(p []byte) (int, error) {
+	if len(u.lines) > 0 && u.lines[0] == u.before {
+		time.Sleep(u.pause)
+	}
+	return u.typist.Read(p)
+}
+
+// The conversation in README.md is one that was had.
+func TestTheConversationOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(readme), "```\nSay something.")
+	block, _, ok := strings.Cut(block, "```")
+	if !ok {
+		t.Fatal("README.md has no conversation")
+	}
+	user := &pausing{typist: &typist{}, before: "sorry, I was away", pause: 30 * time.Second}
+	var want strings.Builder
+	for line := range strings.Lines("Say something." + block) {
+		if text, ok := strings.CutPrefix(line, "> "); ok {
+			user.lines = append(user.lines, strings.TrimSpace(text))
+		} else if strings.HasPrefix(line, "Say something.") {
+			if line != hello(30*time.Second)+"\n" {
+				t.Errorf("README.md begins with %q, want %q", line, hello(30*time.Second))
+			}
+		} else {
+			want.WriteString(line)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if _, out, errs := chat(t, user, nil); out != want.String() || errs != "" {
+			t.Errorf("errors %q, output\n%s, want\n%s", errs, out, want.String())
+		}
+	})
 }

@@ -26,8 +26,9 @@ type SerializeOptions struct {
 	MaxWaiting int
 
 	// Remember is how many activities, of all conversations together, are
-	// remembered so that they are not handled again. The default, for 0, is
-	// 4096; negative means none.
+	// remembered so that they are not handled again: each takes some 200
+	// bytes, and at most 18 KiB. The default, for 0, is 4096; negative means
+	// none.
 	Remember int
 }
 
@@ -35,8 +36,9 @@ const (
 	defaultMaxWaiting = 64
 	defaultRemember   = 4096
 
-	// maxAnswer is the size of the largest answer that is remembered.
-	maxAnswer = 16 << 10
+	// What is remembered of an activity and its answer, in bytes at most.
+	maxDelivery = 2 << 10
+	maxAnswer   = 16 << 10
 )
 
 // Serialize runs the turns of one conversation one after the other, in the
@@ -162,7 +164,8 @@ func (s *serializer) repeat(turn *Turn) bool {
 }
 
 func (s *serializer) remember(turn *Turn) {
-	if turn.Activity.ID == "" || turn.proactive {
+	d := deliveryOf(turn)
+	if d.id == "" {
 		return
 	}
 	turn.mu.Lock()
@@ -176,7 +179,7 @@ func (s *serializer) remember(turn *Turn) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answers.put(deliveryOf(turn), answer)
+	s.answers.put(d, answer)
 }
 
 // A delivery identifies an activity that a channel delivers, however often.
@@ -189,8 +192,13 @@ type delivery struct {
 	at time.Time
 }
 
+// deliveryOf returns the delivery of a turn. Its id is empty if it cannot be
+// told, or has ids so long that they come from no channel.
 func deliveryOf(turn *Turn) delivery {
 	a := &turn.Activity
+	if len(a.ChannelID)+len(a.Conversation.ID)+len(a.Type)+len(a.ID) > maxDelivery {
+		return delivery{}
+	}
 	d := delivery{conversationKey{a.ChannelID, a.Conversation.ID}, a.Type, a.ID, time.Time{}}
 	if a.Type != schema.Message && a.Type != schema.Invoke {
 		d.at = a.Timestamp.UTC()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -160,6 +161,8 @@ func TestWhichDeliveriesAreTheSame(t *testing.T) {
 		{"the same id at another time", at(1, withID("m1", message("hi"))), at(2, withID("m1", message("hi"))), true},
 		{"another id", withID("m1", message("hi")), withID("m2", message("hi")), false},
 		{"no id", message("hi"), message("hi"), false},
+		{"an id of 2000 bytes", withID(strings.Repeat("x", 2000), message("hi")), withID(strings.Repeat("x", 2000), message("hi")), true},
+		{"an id that is too long to be remembered", withID(strings.Repeat("x", 2<<10), message("hi")), withID(strings.Repeat("x", 2<<10), message("hi")), false},
 		{"the same id in another conversation", withID("m1", message("hi")), in("c2", withID("m1", message("hi"))), false},
 		{"the same id on another channel", withID("m1", message("hi")), other, false},
 		{"a message and its edit", withID("m1", message("hi")), of(schema.MessageUpdate, withID("m1", message("ho"))), false},

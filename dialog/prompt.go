@@ -308,8 +308,7 @@ func decodePrompt(data json.RawMessage) (a schema.Activity, ok bool) {
 	if data == nil || string(data) == "null" {
 		return a, true
 	}
-	var text string
-	if json.Unmarshal(data, &text) == nil {
+	if text, ok := object.String(data); ok {
 		return Text(text), true
 	}
 	if _, ok := object.ParseValid(data); !ok {
@@ -324,13 +323,13 @@ func decodeChoices(data json.RawMessage) (choices []Choice, ok bool) {
 	if data == nil || string(data) == "null" {
 		return nil, true
 	}
-	var stored []json.RawMessage
-	if json.Unmarshal(data, &stored) != nil {
+	stored, ok := object.Elements(data)
+	if !ok {
 		return nil, false
 	}
 	for _, data := range stored {
 		var c Choice
-		if json.Unmarshal(data, &c.Value) != nil && json.Unmarshal(data, &c) != nil {
+		if c.Value, ok = object.String(data); !ok && json.Unmarshal(data, &c) != nil {
 			return nil, false
 		}
 		choices = append(choices, c)

@@ -129,17 +129,17 @@ func (s *Stack) decodeFrame(data json.RawMessage) (*frame, error) {
 	if !ok {
 		return nil, &corruptError{"an entry of the stored stack is no object"}
 	}
-	var id *string
-	if err := json.Unmarshal(instance.Get("id"), &id); err != nil || id == nil {
+	id, ok := object.String(instance.Get("id"))
+	if !ok {
 		return nil, &corruptError{"an entry of the stored stack has no id"}
 	}
-	d := s.find(*id)
+	d := s.find(id)
 	if d == nil {
-		return nil, &corruptError{fmt.Sprintf("the stored stack has a dialog %.64q, which this bot has not", *id)}
+		return nil, &corruptError{fmt.Sprintf("the stored stack has a dialog %.64q, which this bot has not", id)}
 	}
 	state, ok := object.ParseValid(instance.Get("state"))
 	if !ok {
-		return nil, &corruptError{fmt.Sprintf("dialog %q is stored without its state", *id)}
+		return nil, &corruptError{fmt.Sprintf("dialog %q is stored without its state", id)}
 	}
 	return &frame{dialog: d, instance: instance, state: state}, nil
 }

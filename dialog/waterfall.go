@@ -68,12 +68,11 @@ func (w *Waterfall) Continue(ctx context.Context, stack *Stack) (Result, error) 
 // Resume implements [Dialog]. The value is the next step's result.
 func (w *Waterfall) Resume(ctx context.Context, stack *Stack, value any) (Result, error) {
 	f := stack.top()
-	var index *int
-	err := json.Unmarshal(f.state.Get("stepIndex"), &index)
-	if err != nil || index == nil || *index < 0 || *index >= len(w.steps) {
+	index, err := strconv.Atoi(string(f.state.Get("stepIndex")))
+	if err != nil || index < 0 || index >= len(w.steps) {
 		return Result{}, &corruptError{fmt.Sprintf("waterfall %q is stored at a step that it does not have", w.id)}
 	}
-	return w.run(ctx, stack, f, *index+1, value)
+	return w.run(ctx, stack, f, index+1, value)
 }
 
 // run runs the step of the given index.

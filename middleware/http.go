@@ -52,6 +52,7 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		go func() {
 			err := errors.New("middleware: the handler ended its goroutine")
 			defer func() { a.log(ctx, turn, err); done <- err }()
+			growStack(0)
 			err = a.run(ctx, turn)
 		}()
 
@@ -68,6 +69,16 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 			w.WriteHeader(http.StatusOK)
 		}
 	})
+}
+
+// growStack makes the stack of a new goroutine as large as turns need it, at
+// once and while there is little to copy. Growing step by step takes a
+// twentieth of a turn.
+//
+//go:noinline
+func growStack(i int) byte {
+	var frame [16 << 10]byte
+	return frame[i]
 }
 
 // receive reads the turn's activity from a request.

@@ -246,13 +246,34 @@ func marshal(v any) (json.RawMessage, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// sameJSON reports whether two values are the same but for white space between
-// tokens, of which encoded has some only where stored has.
-func sameJSON(encoded, stored json.RawMessage) bool {
-	if bytes.Equal(encoded, stored) {
-		return true
+// sameJSON reports whether two JSON values are the same but for white space
+// between tokens.
+func sameJSON(a, b json.RawMessage) bool {
+	inString := false
+	for i, j := 0, 0; ; i, j = i+1, j+1 {
+		if !inString {
+			i, j = skipSpace(a, i), skipSpace(b, j)
+		}
+		if i >= len(a) || j >= len(b) {
+			return i >= len(a) && j >= len(b)
+		}
+		if a[i] != b[j] {
+			return false
+		}
+		switch {
+		case a[i] == '"':
+			inString = !inString
+		case a[i] == '\\' && i+1 < len(a) && j+1 < len(b): // what it escapes may be a quote
+			if i, j = i+1, j+1; a[i] != b[j] {
+				return false
+			}
+		}
 	}
-	var a, b bytes.Buffer
-	return json.Compact(&b, stored) == nil && b.Len() < len(stored) &&
-		json.Compact(&a, encoded) == nil && bytes.Equal(a.Bytes(), b.Bytes())
+}
+
+func skipSpace(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
+		i++
+	}
+	return i
 }

@@ -140,6 +140,15 @@ func isDelimiter(c byte) bool {
 	return false
 }
 
+// String reads what is known to be valid JSON, or nil, as a string. It reports
+// false if that is none.
+func String(data []byte) (s string, ok bool) {
+	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '"' {
+		return "", false
+	}
+	return unquote(data), true
+}
+
 func unquote(quoted []byte) (s string) {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return string(quoted[1 : len(quoted)-1])

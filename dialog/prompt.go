@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,13 +18,13 @@ import (
 // PromptOptions say what a prompt asks.
 type PromptOptions struct {
 	// Prompt is the question: [Text], or any other activity. It is sent with
-	// the inputHint expectingInput unless it has one. The zero activity sends
-	// nothing but the choices: the bot has asked by other means.
-	Prompt schema.Activity
+	// the inputHint expectingInput unless it has one. If it is nil, nothing is
+	// sent but the choices: the bot has asked by other means.
+	Prompt *schema.Activity
 
-	// RetryPrompt is sent after an answer that was not accepted. The default
-	// is Prompt.
-	RetryPrompt schema.Activity
+	// RetryPrompt is sent after an answer that was not accepted. The default,
+	// for nil, is Prompt.
+	RetryPrompt *schema.Activity
 
 	// Choices are what a choice prompt lets the user choose from, and shows in
 	// the way that suits the channel. Other prompts do not look at them.
@@ -31,7 +32,7 @@ type PromptOptions struct {
 }
 
 // Text returns a message for [PromptOptions].
-func Text(text string) schema.Activity { return schema.Activity{Text: text} }
+func Text(text string) *schema.Activity { return &schema.Activity{Text: text} }
 
 // A Validator decides whether an answer is accepted. It may change the answer,
 // accept one that was not understood, and send messages: after one that has
@@ -62,8 +63,9 @@ type Prompt[T any] struct {
 	validate  Validator[T]
 	recognize func(a *schema.Activity, choices []Choice) (T, bool)
 
-	// choices returns what is shown with the question; nil for nothing.
-	choices func(PromptOptions) []Choice
+	// choices returns what is shown with the question, of the choices in the
+	// options; nil for nothing.
+	choices func([]Choice) []Choice
 }
 
 // NewTextPrompt returns a prompt that accepts any text but the empty one. The
@@ -104,7 +106,7 @@ func NewConfirmPrompt(id string, validate Validator[bool]) *Prompt[bool] {
 			found, ok := recognizeChoice(a.Text, yesNo)
 			return ok && found.Index == 0, ok
 		},
-		choices: func(PromptOptions) []Choice { return yesNo },
+		choices: func([]Choice) []Choice { return yesNo },
 	}
 }
 
@@ -117,7 +119,7 @@ func NewChoicePrompt(id string, validate Validator[FoundChoice]) *Prompt[FoundCh
 		recognize: func(a *schema.Activity, choices []Choice) (FoundChoice, bool) {
 			return recognizeChoice(a.Text, choices)
 		},
-		choices: func(options PromptOptions) []Choice { return options.Choices },
+		choices: func(given []Choice) []Choice { return given },
 	}
 }
 
@@ -138,28 +140,27 @@ func (p *Prompt[T]) ID() string { return p.id }
 
 // Begin implements [Dialog]. The options must be [PromptOptions].
 func (p *Prompt[T]) Begin(ctx context.Context, stack *Stack, options any) (Result, error) {
-	var o PromptOptions
+	var o *PromptOptions
 	switch options := options.(type) {
 	case PromptOptions:
-		o = options
+		o = &options
 	case *PromptOptions:
-		o = *options
-	default:
+		o = options
+	}
+	if o == nil {
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: the options are of type %T, not PromptOptions", p.id, options)
 	}
-	if p.choices != nil && len(p.choices(o)) == 0 {
+	if p.choices != nil && len(p.choices(o.Choices)) == 0 {
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: there are no choices", p.id)
 	}
-	expectInput(&o.Prompt)
-	expectInput(&o.RetryPrompt)
-	encoded, err := encodeOptions(&o)
+	encoded, err := encodeOptions(o)
 	if err != nil {
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: %w", p.id, err)
 	}
 	f := stack.top()
 	f.state.Set("options", encoded)
 	f.state.Set("state", json.RawMessage(`{}`))
-	return Result{Status: Waiting}, p.ask(ctx, stack, o, false)
+	return Result{Status: Waiting}, p.ask(ctx, stack, o.Prompt, o.Choices)
 }
 
 // Continue implements [Dialog].
@@ -172,7 +173,7 @@ func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
-	value, ok := p.recognize(a, options.Choices)
+	value, ok := p.recognize(a, options.choices)
 	if p.validate != nil {
 		number, err := p.count(stack)
 		if err != nil {
@@ -190,7 +191,7 @@ func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) 
 	if stack.Turn.Responded() {
 		return Result{Status: Waiting}, nil
 	}
-	return Result{Status: Waiting}, p.ask(ctx, stack, options, true)
+	return Result{Status: Waiting}, p.askStored(ctx, stack, options, true)
 }
 
 // Resume implements [Dialog]: it asks again.
@@ -203,17 +204,31 @@ func (p *Prompt[T]) reprompt(ctx context.Context, stack *Stack) error {
 	if err != nil {
 		return err
 	}
-	return p.ask(ctx, stack, options, false)
+	return p.askStored(ctx, stack, options, false)
+}
+
+func (p *Prompt[T]) askStored(ctx context.Context, stack *Stack, options storedOptions, retry bool) error {
+	prompt, ok := (*schema.Activity)(nil), true
+	if retry {
+		prompt, ok = decodePrompt(options.retryPrompt)
+	}
+	if ok && prompt == nil {
+		prompt, ok = decodePrompt(options.prompt)
+	}
+	if !ok {
+		return &corruptError{fmt.Sprintf("prompt %q is stored without its question", p.id)}
+	}
+	return p.ask(ctx, stack, prompt, options.choices)
 }
 
 // ask sends the question.
-func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, options PromptOptions, retry bool) error {
-	a := options.Prompt
-	if retry && !wire.IsZero(&options.RetryPrompt) {
-		a = options.RetryPrompt
+func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, prompt *schema.Activity, choices []Choice) error {
+	var a schema.Activity
+	if prompt != nil {
+		a = *prompt
 	}
 	if p.choices != nil {
-		a = withChoices(a, stack.Turn.Activity.ChannelID, p.choices(options))
+		addChoices(&a, stack.Turn.Activity.ChannelID, p.choices(choices))
 	}
 	if wire.IsZero(&a) {
 		return nil
@@ -225,10 +240,17 @@ func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, options PromptOptions
 	return err
 }
 
+// storedOptions are [PromptOptions] as they are stored. The questions are not
+// decoded until they are asked again, which few are.
+type storedOptions struct {
+	prompt, retryPrompt json.RawMessage
+	choices             []Choice
+}
+
 // options returns the options that the prompt was begun with.
-func (p *Prompt[T]) options(stack *Stack) (PromptOptions, error) {
+func (p *Prompt[T]) options(stack *Stack) (storedOptions, error) {
 	o, ok := decodeOptions(stack.top().state.Get("options"))
-	if !ok || p.choices != nil && len(p.choices(o)) == 0 {
+	if !ok || p.choices != nil && len(p.choices(o.choices)) == 0 {
 		return o, &corruptError{fmt.Sprintf("prompt %q is stored without its options", p.id)}
 	}
 	return o, nil
@@ -260,17 +282,11 @@ func encodeOptions(options *PromptOptions) (json.RawMessage, error) {
 	for _, m := range []struct {
 		name string
 		a    *schema.Activity
-	}{{"prompt", &options.Prompt}, {"retryPrompt", &options.RetryPrompt}} {
-		if wire.IsZero(m.a) {
+	}{{"prompt", options.Prompt}, {"retryPrompt", options.RetryPrompt}} {
+		if m.a == nil || wire.IsZero(m.a) {
 			continue
 		}
-		var data json.RawMessage
-		var err error
-		if wire.IsText(m.a) {
-			data, err = marshal(m.a.Text)
-		} else {
-			data, err = wire.Encode(m.a)
-		}
+		data, err := encodePrompt(m.a)
 		if err != nil {
 			return nil, err
 		}
@@ -286,36 +302,50 @@ func encodeOptions(options *PromptOptions) (json.RawMessage, error) {
 	return o.Encode(), nil
 }
 
-func decodeOptions(data json.RawMessage) (options PromptOptions, ok bool) {
+// encodePrompt sets the input hint of an activity that is stored as such. A
+// text alone gets it when it is sent.
+func encodePrompt(a *schema.Activity) (json.RawMessage, error) {
+	switch {
+	case wire.IsText(a):
+		return marshal(a.Text)
+	case a.InputHint == "":
+		hinted := *a
+		hinted.InputHint = schema.ExpectingInput
+		return wire.Encode(&hinted)
+	}
+	return wire.Encode(a)
+}
+
+func decodeOptions(data json.RawMessage) (options storedOptions, ok bool) {
 	o, ok := object.ParseValid(data)
 	if !ok {
 		return options, false
 	}
-	if options.Prompt, ok = decodePrompt(o.Get("prompt")); !ok {
+	options.prompt, options.retryPrompt = o.Get("prompt"), o.Get("retryPrompt")
+	if !isPrompt(options.prompt) || !isPrompt(options.retryPrompt) {
 		return options, false
 	}
-	if options.RetryPrompt, ok = decodePrompt(o.Get("retryPrompt")); !ok {
-		return options, false
-	}
-	if options.Choices, ok = decodeChoices(o.Get("choices")); !ok {
-		return options, false
-	}
-	return options, true
+	options.choices, ok = decodeChoices(o.Get("choices"))
+	return options, ok
 }
 
-// decodePrompt reads a string or an activity; null and nothing are neither.
-func decodePrompt(data json.RawMessage) (a schema.Activity, ok bool) {
+// isPrompt reports whether data is of a type that a question is stored as.
+func isPrompt(data json.RawMessage) bool {
+	data = bytes.TrimSpace(data)
+	return len(data) == 0 || data[0] == '"' || data[0] == '{' || data[0] == 'n'
+}
+
+// decodePrompt reads a string or an activity. It returns nil for null and
+// nothing.
+func decodePrompt(data json.RawMessage) (a *schema.Activity, ok bool) {
 	if data == nil || string(data) == "null" {
-		return a, true
+		return nil, true
 	}
 	if text, ok := object.String(data); ok {
 		return Text(text), true
 	}
-	if _, ok := object.ParseValid(data); !ok {
-		return a, false
-	}
-	a, err := wire.Decode(data)
-	return a, err == nil
+	decoded, err := wire.Decode(data)
+	return &decoded, err == nil
 }
 
 // decodeChoices reads an array of choices, each an object or a string.
@@ -337,24 +367,16 @@ func decodeChoices(data json.RawMessage) (choices []Choice, ok bool) {
 	return choices, true
 }
 
-// expectInput sets the input hint of an activity that is stored as such. A
-// text alone gets it when it is sent.
-func expectInput(a *schema.Activity) {
-	if !wire.IsZero(a) && !wire.IsText(a) && a.InputHint == "" {
-		a.InputHint = schema.ExpectingInput
-	}
-}
-
-// withChoices adds choices to a question in the way that suits the channel.
-func withChoices(a schema.Activity, channelID string, choices []Choice) schema.Activity {
+// addChoices adds choices to a question in the way that suits the channel.
+func addChoices(a *schema.Activity, channelID string, choices []Choice) {
 	shown := renderChoices(channelID, a.Text, choices)
-	if wire.IsText(&a) {
-		return shown
+	if wire.IsText(a) {
+		*a = shown
+		return
 	}
 	a.Text = shown.Text
 	if len(shown.SuggestedActions.Actions) > 0 {
 		a.SuggestedActions = shown.SuggestedActions
 	}
 	a.Attachments = append(slices.Clip(a.Attachments), shown.Attachments...)
-	return a
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -127,7 +126,7 @@ func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Act
 			return schema.Activity{}, &RequestError{http.StatusForbidden, err.Error()}
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, a.opts.MaxBodyBytes))
+	body, err := wire.ReadAll(http.MaxBytesReader(nil, r.Body, a.opts.MaxBodyBytes), r.ContentLength)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return schema.Activity{}, &RequestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", a.opts.MaxBodyBytes)}
 	} else if err != nil {

@@ -204,11 +204,11 @@ func (a *Adapter) Close(ctx context.Context) error {
 }
 
 // send delivers an addressed activity through the base adapter.
-func (a *Adapter) send(ctx context.Context, act schema.Activity) (id string, err error) {
+func (a *Adapter) send(ctx context.Context, act *schema.Activity) (id string, err error) {
 	if s, ok := a.base.(Sender); ok {
-		return s.SendActivity(ctx, act)
+		return s.SendActivity(ctx, *act)
 	}
-	return "", a.sendPlain(ctx, act)
+	return "", a.sendPlain(ctx, *act)
 }
 
 // sendPlain delivers by all that core.Adapter has: it sends what a handler returns.

@@ -77,7 +77,7 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 //
 //go:noinline
 func growStack(i int) byte {
-	var frame [16 << 10]byte
+	var frame [7 << 10]byte
 	return frame[i]
 }
 
@@ -87,7 +87,7 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, &refusal{http.StatusMethodNotAllowed, "use POST"}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes)))
+	body, err := wire.ReadAll(http.MaxBytesReader(w, r.Body, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes)), r.ContentLength)
 	arrived := time.Now()
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -97,6 +97,7 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 	}
 	req := *r
 	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.ContentLength = int64(len(body))
 	act, err := a.parse(&req)
 	if err != nil {
 		return nil, err

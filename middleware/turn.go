@@ -94,7 +94,7 @@ func (t *Turn) Responded() bool {
 // Reference returns what is needed to write to the conversation later, with
 // [Adapter.Continue]. It can be stored as JSON.
 func (t *Turn) Reference() schema.ConversationReference {
-	a := t.Activity
+	a := &t.Activity
 	ref := schema.ConversationReference{
 		ActivityID:   a.ID,
 		User:         a.From,
@@ -127,7 +127,7 @@ func (t *Turn) Reference() schema.ConversationReference {
 func (t *Turn) Send(ctx context.Context, activities ...schema.Activity) ([]string, error) {
 	ids := make([]string, 0, len(activities))
 	for _, a := range activities {
-		id, err := t.send(ctx, a)
+		id, err := t.send(ctx, &a)
 		if err != nil {
 			return ids, err
 		}
@@ -139,17 +139,18 @@ func (t *Turn) Send(ctx context.Context, activities ...schema.Activity) ([]strin
 // SendText sends a message and returns the id that the channel gave it, under
 // the conditions of [Turn.Send].
 func (t *Turn) SendText(ctx context.Context, text string) (id string, err error) {
-	return t.send(ctx, schema.Activity{Type: schema.Message, Text: text})
+	return t.send(ctx, &schema.Activity{Type: schema.Message, Text: text})
 }
 
-func (t *Turn) send(ctx context.Context, a schema.Activity) (id string, err error) {
+// send sends a, which it may change.
+func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err error) {
 	if a.Type == "" {
 		a.Type = schema.Message
 	}
 	if a.Type == schema.Message && a.InputHint == "" {
 		a.InputHint = schema.AcceptingInput
 	}
-	t.address(&a)
+	t.address(a)
 
 	t.mu.Lock()
 	ended := t.ended
@@ -159,7 +160,7 @@ func (t *Turn) send(ctx context.Context, a schema.Activity) (id string, err erro
 		t.invoke = invokeResponseOf(a.Value)
 		t.responded = true
 	case t.buffer:
-		t.replies = append(t.replies, a)
+		t.replies = append(t.replies, *a)
 		t.responded = t.responded || a.Type != schema.Trace
 	}
 	t.mu.Unlock()

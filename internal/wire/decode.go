@@ -1,9 +1,11 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -17,7 +19,9 @@ import (
 // integers beyond 2⁵³ lose digits. Its error is one line without anything of
 // what the activity says.
 func Decode(data []byte) (schema.Activity, error) {
-	in := &activity{Activity: new(schema.Activity)}
+	s := scratches.Get().(*scratch)
+	defer s.free()
+	in := &s.outer
 	err := json.Unmarshal(data, &in)
 	var mismatch *json.UnmarshalTypeError
 	switch {
@@ -47,8 +51,9 @@ func article(jsonType string) string {
 	return "a " + jsonType
 }
 
+// incoming sets the embedded fields of in from its own ones.
 func incoming(in *activity) schema.Activity {
-	a := in.Activity // what only it has is there; the rest follows
+	a := &in.Activity // what only it has is there; the rest follows
 	a.Timestamp = in.Timestamp.Time
 	a.LocalTimestamp = in.LocalTimestamp.Time
 	a.From = in.From
@@ -124,3 +129,13 @@ func isWritable(t time.Time) bool {
 	_, offset := t.Zone()
 	return 1 <= year && year <= 9999 && -day < offset && offset < day
 }
+
+// ReadAll reads a body of which its sender says that it has size bytes, -1 if
+// it does not say. It believes no more than maxHint.
+func ReadAll(body io.Reader, size int64) ([]byte, error) {
+	buf := bytes.NewBuffer(make([]byte, 0, min(max(size, 0), maxHint)+bytes.MinRead))
+	_, err := buf.ReadFrom(body)
+	return buf.Bytes(), err
+}
+
+const maxHint = 16 << 10

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
@@ -14,20 +15,46 @@ import (
 // and in UTC but for localTimestamp, which keeps its zone. Characters special
 // to HTML stay as they are. The content of attachments is encoded as it is.
 func Encode(a *schema.Activity) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
+	s := scratches.Get().(*scratch)
+	defer s.free()
+	s.outer.Activity = *a
+	outgoing(&s.outer)
+	enc := json.NewEncoder(&s.text)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(outgoing(a)); err != nil {
+	if err := enc.Encode(&s.outer); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	return bytes.Clone(bytes.TrimSuffix(s.text.Bytes(), []byte("\n"))), nil
+}
+
+// A scratch is the memory that one call of Encode or Decode works in. An
+// activity is large: without scratches, much of the garbage of a turn would be
+// these.
+type scratch struct {
+	outer activity
+	text  bytes.Buffer
+}
+
+// maxScratch is the largest text for which memory is kept, in bytes.
+const maxScratch = 16 << 10
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// free keeps the memory of s for another call.
+func (s *scratch) free() {
+	if s.text.Cap() > maxScratch {
+		return
+	}
+	s.outer = activity{}
+	s.text.Reset()
+	scratches.Put(s)
 }
 
 // An activity is schema.Activity on the wire. Its own fields take the place of
 // those embedded fields of the same name that cannot say what is on the wire,
 // or that would be written when they are empty.
 type activity struct {
-	*schema.Activity
+	schema.Activity
 	Timestamp        moment                     `json:"timestamp,omitzero"`
 	LocalTimestamp   moment                     `json:"localTimestamp,omitzero"`
 	From             schema.ChannelAccount      `json:"from,omitzero"`
@@ -72,25 +99,22 @@ type semanticAction schema.SemanticAction
 
 func (s semanticAction) IsZero() bool { return s.State == "" && s.ID == "" && len(s.Entities) == 0 }
 
-func outgoing(a *schema.Activity) *activity {
-	out := &activity{
-		Activity:         a,
-		Timestamp:        moment{a.Timestamp.UTC()},
-		LocalTimestamp:   moment{a.LocalTimestamp},
-		From:             a.From,
-		Conversation:     a.Conversation,
-		Recipient:        a.Recipient,
-		SuggestedActions: suggestedActions{To: a.SuggestedActions.To},
-		ChannelData:      valueOf(a.ChannelData),
-		Value:            valueOf(a.Value),
-		RelatesTo:        reference(a.RelatesTo),
-		Expiration:       moment{a.Expiration.UTC()},
-		SemanticAction:   semanticAction(a.SemanticAction),
+// outgoing sets the own fields of a from the embedded ones.
+func outgoing(a *activity) {
+	a.Timestamp = moment{a.Activity.Timestamp.UTC()}
+	a.LocalTimestamp = moment{a.Activity.LocalTimestamp}
+	a.From = a.Activity.From
+	a.Conversation = a.Activity.Conversation
+	a.Recipient = a.Activity.Recipient
+	a.SuggestedActions.To = a.Activity.SuggestedActions.To
+	for _, c := range a.Activity.SuggestedActions.Actions {
+		a.SuggestedActions.Actions = append(a.SuggestedActions.Actions, cardAction{c, valueOf(c.Value), valueOf(c.ChannelData)})
 	}
-	for _, c := range a.SuggestedActions.Actions {
-		out.SuggestedActions.Actions = append(out.SuggestedActions.Actions, cardAction{c, valueOf(c.Value), valueOf(c.ChannelData)})
-	}
-	return out
+	a.ChannelData = valueOf(a.Activity.ChannelData)
+	a.Value = valueOf(a.Activity.Value)
+	a.RelatesTo = reference(a.Activity.RelatesTo)
+	a.Expiration = moment{a.Activity.Expiration.UTC()}
+	a.SemanticAction = semanticAction(a.Activity.SemanticAction)
 }
 
 // valueOf returns the value that m stands for, nil if for none: see the

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
@@ -24,6 +25,8 @@ var ErrClosed = errors.New("adapter closed")
 // Defaults of the fields of [Adapter].
 const (
 	defaultMaxBodyBytes = 256 << 10
+	defaultReadTimeout  = 10 * time.Second
+	defaultMaxTurns     = 10000
 	defaultAckAfter     = 10 * time.Second
 	defaultTurnTimeout  = 2 * time.Minute
 )
@@ -46,6 +49,16 @@ type Adapter struct {
 	// The default, for 0, is 256 KiB.
 	MaxBodyBytes int64
 
+	// ReadTimeout is how long a request body may take to arrive, where the
+	// server can set deadlines. The default, for 0, is 10 s; negative means as
+	// long as the server lets it.
+	ReadTimeout time.Duration
+
+	// MaxTurns is how many HTTP requests may have their turns at once, running
+	// or waiting. One more is answered with 503 without being read. The
+	// default, for 0, is 10000; negative means any number.
+	MaxTurns int
+
 	// AckAfter is how long an HTTP request waits for its turn before it is
 	// answered with 200 while the turn goes on: channels give up after 15 s
 	// and deliver the activity again. Invokes and activities that expect
@@ -67,10 +80,11 @@ type Adapter struct {
 	// say. The default, for nil, is slog.Default().
 	Logger *slog.Logger
 
-	base  core.Adapter
-	mw    []Middleware
-	once  sync.Once
-	chain Handler
+	base     core.Adapter
+	mw       []Middleware
+	once     sync.Once
+	chain    Handler
+	requests atomic.Int64 // that have a turn or are about to
 
 	mu      sync.Mutex
 	running map[*Turn]context.CancelFunc

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -30,9 +30,10 @@ const retryAfter = "2"
 //     invoke, with the status and body that were set, 501 if none was;
 //   - 200 after [Adapter.AckAfter], while the turn goes on;
 //   - 400 if the body is no activity, or lacks an id that state is kept under,
-//     401 or 403 if it is not authentic, 405 if the method is not POST, 413 if
-//     the body is too large;
-//   - 503 if too many turns of the conversation wait, or after Close;
+//     401 or 403 if it is not authentic, 405 if the method is not POST, 408 if
+//     the body takes longer than [Adapter.ReadTimeout], 413 if it is too large;
+//   - 503 if too many turns wait, of the conversation or in all (see
+//     [Adapter.MaxTurns]), or after Close;
 //   - 500 if the turn failed. The reason is logged, and not told.
 //
 // A turn goes on if the client goes away.
@@ -41,8 +42,13 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		panic("middleware: nil Handler")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.enter() {
+			a.refuse(w, r, &refusal{http.StatusServiceUnavailable, "busy"})
+			return
+		}
 		turn, err := a.receive(w, r)
 		if err != nil {
+			a.requests.Add(-1)
 			a.refuse(w, r, err)
 			return
 		}
@@ -51,7 +57,7 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		done := make(chan error, 1)
 		go func() {
 			err := errors.New("middleware: the handler ended its goroutine")
-			defer func() { a.log(ctx, turn, err); done <- err }()
+			defer func() { a.requests.Add(-1); a.log(ctx, turn, err); done <- err }()
 			growStack(0)
 			err = a.run(ctx, turn)
 		}()
@@ -71,6 +77,16 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 	})
 }
 
+// enter counts a request in, unless there are too many.
+func (a *Adapter) enter() bool {
+	limit := int64(cmp.Or(a.MaxTurns, defaultMaxTurns))
+	if a.requests.Add(1) > limit && limit > 0 {
+		a.requests.Add(-1)
+		return false
+	}
+	return true
+}
+
 // growStack makes the stack of a new goroutine as large as turns need it, at
 // once and while there is little to copy. Growing step by step takes a
 // twentieth of a turn.
@@ -87,31 +103,45 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, &refusal{http.StatusMethodNotAllowed, "use POST"}
 	}
-	body, err := wire.ReadAll(http.MaxBytesReader(w, r.Body, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes)), r.ContentLength)
-	arrived := time.Now()
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
-	} else if err != nil {
-		return nil, &refusal{http.StatusBadRequest, "the body could not be read"}
+	connection := http.NewResponseController(w)
+	if limit := cmp.Or(a.ReadTimeout, defaultReadTimeout); limit > 0 {
+		connection.SetReadDeadline(time.Now().Add(limit)) // if it can
 	}
 	req := *r
-	req.Body = io.NopCloser(bytes.NewReader(body))
-	req.ContentLength = int64(len(body))
+	body := wire.NewBody(w, r, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes))
+	req.Body = body
 	act, err := a.parse(&req)
-	if err != nil {
-		return nil, err
+	if err == nil || body.WasRead() {
+		if _, readErr := body.Bytes(); readErr != nil {
+			err = fmt.Errorf("%w: %w", errUnread, readErr)
+		}
 	}
-	if act.Type == "" {
+	arrived := time.Now()
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &refusal{http.StatusRequestTimeout, "the body took too long"}
+	case errors.Is(err, errUnread):
+		return nil, &refusal{http.StatusBadRequest, "the body could not be read"}
+	case err != nil:
+		return nil, err
+	case act.Type == "":
 		return nil, &refusal{http.StatusBadRequest, "the activity has no type"}
 	}
+	raw, _ := body.Bytes()
+	connection.SetReadDeadline(time.Time{}) // for the turn may take longer
 	return &Turn{
 		Activity: act,
-		Raw:      body,
+		Raw:      raw,
 		arrived:  arrived,
 		buffer:   act.DeliveryMode == deliveryExpectReplies,
 	}, nil
 }
+
+// errUnread reports a body that could not be read to its end.
+var errUnread = errors.New("body not read")
 
 // parse has the base adapter read the activity. That of msbotbuilder-go panics
 // at some tokens.
@@ -130,25 +160,35 @@ type refusal struct {
 	line   string
 }
 
-func (r *refusal) Error() string   { return r.line }
-func (r *refusal) HTTPStatus() int { return r.status }
+func (r *refusal) Error() string      { return r.line }
+func (r *refusal) HTTPStatus() int    { return r.status }
+func (r *refusal) HTTPReason() string { return r.line }
 
 // refuse answers a request that is no turn.
 func (a *Adapter) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, line := http.StatusUnauthorized, "not authentic"
-	var known interface{ HTTPStatus() int }
+	var known interface {
+		HTTPStatus() int
+		HTTPReason() string
+	}
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
 	var badTime *time.ParseError
 	switch {
 	case errors.As(err, &known):
-		status, line = known.HTTPStatus(), known.(error).Error()
+		status, line = known.HTTPStatus(), known.HTTPReason()
 	case errors.As(err, &syntax), errors.As(err, &mismatch), errors.As(err, &badTime),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		status, line = http.StatusBadRequest, "the body is no activity in JSON"
 	}
 	a.logger().LogAttrs(r.Context(), slog.LevelWarn, "request refused",
 		slog.Int("status", status), slog.Any("error", err))
+	switch status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
+	}
 	http.Error(w, line, status)
 }
 

@@ -56,8 +56,9 @@ func (b *unauthentic) ParseRequest(context.Context, *http.Request) (schema.Activ
 
 type statusError struct{ status int }
 
-func (e *statusError) Error() string   { return "not for this bot" }
-func (e *statusError) HTTPStatus() int { return e.status }
+func (e *statusError) Error() string      { return "not for this bot" }
+func (e *statusError) HTTPStatus() int    { return e.status }
+func (e *statusError) HTTPReason() string { return "not for this bot" }
 
 func TestHTTPAnswers(t *testing.T) {
 	const ids = `"channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}`

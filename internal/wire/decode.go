@@ -1,11 +1,9 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -19,6 +17,9 @@ import (
 // integers beyond 2⁵³ lose digits. Its error is one line without anything of
 // what the activity says.
 func Decode(data []byte) (schema.Activity, error) {
+	if err := checkShape(data); err != nil {
+		return schema.Activity{}, err
+	}
 	s := scratches.Get().(*scratch)
 	defer s.free()
 	in := &s.outer
@@ -35,6 +36,45 @@ func Decode(data []byte) (schema.Activity, error) {
 		return schema.Activity{}, errors.New("the activity is no JSON object but null")
 	}
 	return incoming(in), nil
+}
+
+const (
+	maxDepth    = 100   // levels of objects and arrays
+	maxElements = 10000 // in all arrays
+)
+
+// checkShape refuses what takes far more memory when it is decoded than its
+// sender has spent on it. It takes data for JSON.
+func checkShape(data []byte) error {
+	var arrays [maxDepth + 1]bool // by level
+	depth, elements := 0, 0
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			for i++; i < len(data) && data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return fmt.Errorf("the activity is nested more than %d levels deep", maxDepth)
+			}
+			if arrays[depth] = data[i] == '['; arrays[depth] {
+				elements++
+			}
+		case '}', ']':
+			depth = max(depth-1, 0)
+		case ',':
+			if arrays[depth] {
+				elements++
+			}
+		}
+	}
+	if elements > maxElements {
+		return fmt.Errorf("the activity has more than %d elements in its arrays", maxElements)
+	}
+	return nil
 }
 
 // embedding takes the names of embedded structs out of a field's path.
@@ -129,13 +169,3 @@ func isWritable(t time.Time) bool {
 	_, offset := t.Zone()
 	return 1 <= year && year <= 9999 && -day < offset && offset < day
 }
-
-// ReadAll reads a body of which its sender says that it has size bytes, -1 if
-// it does not say. It believes no more than maxHint.
-func ReadAll(body io.Reader, size int64) ([]byte, error) {
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(size, 0), maxHint)+bytes.MinRead))
-	_, err := buf.ReadFrom(body)
-	return buf.Bytes(), err
-}
-
-const maxHint = 16 << 10

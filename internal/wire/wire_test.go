@@ -108,6 +108,19 @@ func TestDecodeTakesWhatChannelsSend(t *testing.T) {
 	}
 }
 
+func TestDecodeTakesWhatIsJustWithinTheBounds(t *testing.T) {
+	for name, in := range map[string]string{
+		"100 levels":                        `{"value":` + strings.Repeat(`[`, 99) + strings.Repeat(`]`, 99) + `}`,
+		"10000 elements":                    `{"membersAdded":[` + strings.Repeat(`{},`, 9999) + `{}]}`,
+		"brackets and commas in a string":   `{"text":"` + strings.Repeat(`[\\\",[{`, 2000) + `"}`,
+		"many fields, which are no element": `{"value":{"a":0` + strings.Repeat(`,"a":0`, 20000) + `}}`,
+	} {
+		if _, err := Decode([]byte(in)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestDecodeTakesTimesInManyForms(t *testing.T) {
 	for in, want := range map[string]string{
 		"2026-11-21T04:00:50.902Z":              "2026-11-21T04:00:50.902Z",
@@ -199,13 +212,16 @@ func TestDecodeRefusesWhatIsNoActivity(t *testing.T) {
 		`{"text":12}`:                "the activity's text cannot be a number",
 		`{"from":{"id":["secret"]}}`: "the activity's from.id cannot be an array",
 		`{"membersAdded":{}}`:        "the activity's membersAdded cannot be an object",
-		`{"suggestedActions":{"actions":[{"title":["secret"]}]}}`: "the activity's suggestedActions.actions.title cannot be an array",
-		`{"relatesTo":{"user":{"id":1}}}`:                         "the activity's relatesTo.user.id cannot be a number",
-		`{"semanticAction":{"entities":{"secret":"secret"}}}`:     "the activity's semanticAction.entities cannot be a string",
-		`{"textHighlights":[{"occurrence":1.5}]}`:                 "the activity's textHighlights.occurrence cannot be a number",
-		`{"historyDisclosed":"secret"}`:                           "the activity's historyDisclosed cannot be a string",
-		`{"attachments":["secret"]}`:                              "the activity's attachments cannot be a string",
-		strings.Repeat(`{"value":`, 100000):                       "the activity is not JSON",
+		`{"suggestedActions":{"actions":[{"title":["secret"]}]}}`:               "the activity's suggestedActions.actions.title cannot be an array",
+		`{"relatesTo":{"user":{"id":1}}}`:                                       "the activity's relatesTo.user.id cannot be a number",
+		`{"semanticAction":{"entities":{"secret":"secret"}}}`:                   "the activity's semanticAction.entities cannot be a string",
+		`{"textHighlights":[{"occurrence":1.5}]}`:                               "the activity's textHighlights.occurrence cannot be a number",
+		`{"historyDisclosed":"secret"}`:                                         "the activity's historyDisclosed cannot be a string",
+		`{"attachments":["secret"]}`:                                            "the activity's attachments cannot be a string",
+		strings.Repeat(`{"value":`, 100000):                                     "the activity is nested more than 100 levels deep",
+		`{"value":` + strings.Repeat(`[`, 100) + strings.Repeat(`]`, 100) + `}`: "the activity is nested more than 100 levels deep",
+		`{"membersAdded":[` + strings.Repeat(`{},`, 10000) + `{}]}`:             "the activity has more than 10000 elements in its arrays",
+		`{"value":[` + strings.Repeat(`[],`, 5000) + `[]]}`:                     "the activity has more than 10000 elements in its arrays",
 	} {
 		if _, err := Decode([]byte(in)); err == nil || err.Error() != want {
 			t.Errorf("%.40s: %v, want %s", in, err, want)

@@ -21,13 +21,17 @@ var allowed = map[string][]string{
 	"state":           {module + "/internal/object"},
 	"state/statetest": {module + "/state"},
 	"middleware":      {module + "/state", module + "/internal/wire", sdk},
-	"connector":       {module + "/internal/wire", sdk},
-	"dialog":          {module + "/state", module + "/middleware", module + "/internal", sdk},
-	"samples":         {module, sdk},
-	"cmd":             {module, sdk, "github.com/spf13/cobra", "github.com/joho/godotenv"},
+	"connector": {module + "/internal/wire", sdk, azure + "/azcore", azure + "/azidentity",
+		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
+	"dialog":  {module + "/state", module + "/middleware", module + "/internal", sdk},
+	"samples": {module, sdk},
+	"cmd":     {module, sdk, "github.com/spf13/cobra", "github.com/joho/godotenv"},
 }
 
-const sdk = "github.com/infracloudio/msbotbuilder-go"
+const (
+	sdk   = "github.com/infracloudio/msbotbuilder-go"
+	azure = "github.com/Azure/azure-sdk-for-go/sdk"
+)
 
 // TestImportsFollowTheDesign holds the direction of imports: state knows no
 // turns and no SDK, middleware no storage service, and only commands and

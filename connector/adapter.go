@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,12 +22,21 @@ import (
 
 // Options are options of [New].
 type Options struct {
-	// AllowUnauthenticated accepts requests from anywhere and sends to any
-	// serviceUrl that a request names, although nothing proves that either
-	// belongs to a channel: whoever reaches the bot can talk to it as any
-	// user, and have it send requests to hosts of the caller's choice. It is
-	// for networks in which everybody may.
+	// App is the bot's registration in Azure. Without one, for nil, the
+	// adapter has no credentials: it cannot tell who calls, and serves this
+	// machine only.
+	App *App
+
+	// AllowUnauthenticated, without an App, accepts requests from anywhere and
+	// sends to any serviceUrl that a request names, although nothing proves
+	// that either belongs to a channel: whoever reaches the bot can talk to it
+	// as any user, and have it send requests to hosts of the caller's choice.
+	// It is for networks in which everybody may.
 	AllowUnauthenticated bool
+
+	// AllowedHosts, if not empty, are the only hosts of channels to which
+	// anything is sent: names, or "*." and a name for all hosts below it.
+	AllowedHosts []string
 
 	// MaxBodyBytes is the size of the largest request body that is read. The
 	// default, for 0 or less, is 256 KiB.
@@ -41,8 +51,19 @@ type Options struct {
 	// is 4.
 	MaxAttempts int
 
-	// Transport makes the requests to channels. The default, for nil, is one
-	// of the adapter's own, which uses no proxy.
+	// RepeatLost repeats a request whose answer was lost, although it may have
+	// been carried out: the user may then see a message twice, but not miss it.
+	RepeatLost bool
+
+	// OperationsPerHour, if not 0, is how many requests are made for each
+	// conversation in an hour; those beyond it wait, as long as their context
+	// lets them. Teams takes 1800.
+	OperationsPerHour int
+
+	// Transport makes all requests: to channels, for tokens, and for the keys
+	// of issuers. The default, for nil, is one for channels, which with an App
+	// connects to public addresses only, and one for the rest. They use no
+	// proxy.
 	Transport http.RoundTripper
 
 	// Logger gets a warning for each activity other than a message that a
@@ -57,19 +78,34 @@ const (
 	defaultMaxAttempts  = 4
 )
 
-// An Adapter is a core.Adapter without credentials. It is safe for concurrent
-// use.
+// An Adapter is a core.Adapter. It is safe for concurrent use.
 type Adapter struct {
-	opts Options // with the defaults filled in
+	opts     Options // with the defaults filled in
+	life     *life
+	own      []*http.Transport // those that are not from the options
+	verifier *verifier         // nil without credentials
+	tokens   *tokenSource      // likewise
+	pace     *pace             // nil for none
 }
 
 var _ core.Adapter = (*Adapter)(nil)
 
-// New returns an adapter; nil options are the defaults.
-func New(opts *Options) *Adapter {
+// New returns an adapter; nil options are the defaults. Its error joins
+// everything that is wrong with the options.
+func New(opts *Options) (*Adapter, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
+	}
+	if o.App != nil {
+		app := *o.App
+		if app.Cloud.Login == "" {
+			app.Cloud = PublicCloud()
+		}
+		o.App = &app
+	}
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = defaultMaxBodyBytes
@@ -80,68 +116,129 @@ func New(opts *Options) *Adapter {
 	if o.MaxAttempts <= 0 {
 		o.MaxAttempts = defaultMaxAttempts
 	}
+	a := &Adapter{life: newLife()}
+	trusted := o.Transport // to the addresses of the Cloud
 	if o.Transport == nil {
-		o.Transport = &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: o.Timeout / 2}).DialContext,
-			TLSHandshakeTimeout:   o.Timeout / 2,
-			ResponseHeaderTimeout: o.Timeout,
-			ForceAttemptHTTP2:     true,
-			MaxIdleConns:          256,
-			MaxIdleConnsPerHost:   64, // a bot talks to few hosts, and to those a lot
-			IdleConnTimeout:       90 * time.Second,
-		}
+		channels := newTransport(o.Timeout, o.App != nil)
+		o.Transport, a.own = channels, append(a.own, channels)
 	}
-	return &Adapter{o}
+	a.opts = o
+	if o.OperationsPerHour > 0 {
+		a.pace = newPace(o.OperationsPerHour)
+	}
+	if o.App == nil {
+		return a, nil
+	}
+	if trusted == nil {
+		t := newTransport(keysTimeout, false)
+		trusted, a.own = t, append(a.own, t)
+	}
+	client := &http.Client{
+		Transport:     trusted,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	a.verifier = newVerifier(o.App, a.life, client)
+	a.tokens = &tokenSource{app: o.App, client: client, life: a.life}
+	return a, nil
 }
 
-// Close closes the connections to channels that are idle, if the transport can.
-// The adapter can be used on.
+// check returns everything that is wrong with the options.
+func (o *Options) check() error {
+	var problems []error
+	if o.App != nil {
+		problems = append(problems, o.App.check())
+		if o.AllowUnauthenticated {
+			problems = append(problems, errors.New("connector: AllowUnauthenticated is set, and an App, which authenticates"))
+		}
+	}
+	if o.OperationsPerHour < 0 {
+		problems = append(problems, fmt.Errorf("connector: OperationsPerHour is %d: must be 0 or more", o.OperationsPerHour))
+	}
+	for _, host := range o.AllowedHosts {
+		if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, "*/:@ ") {
+			problems = append(problems, fmt.Errorf("connector: AllowedHosts has %q: must be the name of a host, or *. and a name", host))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// Close ends requests for tokens and keys that are under way, waits for their
+// end, and closes idle connections. What needs a new token or key fails after
+// it. Close can be called more than once.
 func (a *Adapter) Close() {
-	if t, ok := a.opts.Transport.(interface{ CloseIdleConnections() }); ok {
+	a.life.close()
+	for _, t := range a.own {
 		t.CloseIdleConnections()
 	}
 }
 
-// A RequestError reports a request that is not handled. Its text is one line
-// that can be shown to the client.
-type RequestError struct {
-	Status int // the HTTP status to answer with
-	Reason string
+// Ready reports, by nil, that the tokens of channels can be checked, and that
+// the bot can get a token of its own. It waits for both as long as ctx lets it.
+// Without credentials there is nothing to wait for.
+func (a *Adapter) Ready(ctx context.Context) error {
+	if a.verifier == nil {
+		return nil
+	}
+	_, keysErr := a.verifier.channel.find(ctx, "")
+	if errors.Is(keysErr, errUnknownKey) {
+		keysErr = nil // but there are others
+	}
+	_, tokenErr := a.tokens.get(ctx)
+	return errors.Join(keysErr, tokenErr)
 }
 
-func (e *RequestError) Error() string { return e.Reason }
-
-// HTTPStatus returns the status; package middleware answers with it.
-func (e *RequestError) HTTPStatus() int { return e.Status }
-
-// ParseRequest reads an activity. Its error is a [*RequestError]: 403 if the
-// request comes from another machine, is for another host than this, or comes
-// from a web page, or if the activity wants its replies sent to another
-// machine; 413 if the body is too large; 400 if it is no activity. Fields that
+// ParseRequest checks that a request is authentic, and reads its activity.
+//
+// With credentials, the token in the request's one Authorization header must be
+// signed by the Bot Framework or, as that of the Emulator, by Entra ID for the
+// bot itself; it must be meant for this bot, and be valid now, give or take five
+// minutes. That of the Bot Framework must also be for the activity's serviceUrl,
+// and be signed by a key that is endorsed for the activity's channel. The body
+// is read only if the token is good. Without credentials, the request must be
+// local: made by a program on this machine.
+//
+// Its error is a [*RequestError]: 401 if the token is missing or bad; 403 if it
+// is good, but not for this bot, serviceUrl or channel, or if the request is
+// not local; 503 if tokens cannot be checked because there are no keys yet; 413
+// if the body is too large; 400 if it is no activity, or is nested more than
+// 100 levels deep, or has more than 10000 elements in its arrays. Fields that
 // package schema has no place for are dropped; values that are no objects are
-// held as package middleware's Value says.
+// held as package middleware's Value says; of fields that are there twice, the
+// last one counts.
 func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Activity, error) {
-	if !a.opts.AllowUnauthenticated {
+	var id *identity
+	var err error
+	switch {
+	case a.verifier != nil:
+		if id, err = a.verifier.verify(ctx, r); err != nil {
+			return schema.Activity{}, err
+		}
+	case !a.opts.AllowUnauthenticated:
 		if err := checkLocal(r); err != nil {
-			return schema.Activity{}, &RequestError{http.StatusForbidden, err.Error()}
+			return schema.Activity{}, &RequestError{http.StatusForbidden, err.Error(), nil}
 		}
 	}
-	body, err := wire.ReadAll(http.MaxBytesReader(nil, r.Body, a.opts.MaxBodyBytes), r.ContentLength)
+	body, err := wire.ReadBody(r, a.opts.MaxBodyBytes)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return schema.Activity{}, &RequestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", a.opts.MaxBodyBytes)}
+		return schema.Activity{}, &RequestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit), nil}
 	} else if err != nil {
-		return schema.Activity{}, &RequestError{http.StatusBadRequest, "the body could not be read"}
+		return schema.Activity{}, &RequestError{http.StatusBadRequest, "the body could not be read", err}
 	}
 	act, err := wire.Decode(body)
 	if err != nil {
-		return schema.Activity{}, &RequestError{http.StatusBadRequest, err.Error()}
+		return schema.Activity{}, &RequestError{http.StatusBadRequest, err.Error(), nil}
 	}
 	if act.Type == "" {
-		return schema.Activity{}, &RequestError{http.StatusBadRequest, "the activity has no type"}
+		return schema.Activity{}, &RequestError{http.StatusBadRequest, "the activity has no type", nil}
+	}
+	if id != nil {
+		if err := id.check(&act); err != nil {
+			return schema.Activity{}, err
+		}
 	}
 	if act.ServiceURL != "" {
 		if _, err := a.service(act.ServiceURL); err != nil {
-			return schema.Activity{}, &RequestError{http.StatusForbidden, err.Error()}
+			return schema.Activity{}, &RequestError{http.StatusForbidden, err.Error(), nil}
 		}
 	}
 	return act, nil
@@ -172,18 +269,35 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// service parses a serviceUrl, and refuses one that must not be sent to.
+// service parses a serviceUrl, and refuses one that must not be sent to. Which
+// addresses its host stands for, and whether those may be sent to, is seen when
+// it is connected to.
 func (a *Adapter) service(serviceURL string) (*url.URL, error) {
 	u, err := url.Parse(serviceURL)
 	switch {
 	case serviceURL == "":
 		return nil, errors.New("the activity has no serviceUrl")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil:
-		return nil, errors.New("the serviceUrl is no http or https URL")
-	case !a.opts.AllowUnauthenticated && !isLoopback(u.Hostname()):
-		return nil, errors.New("the serviceUrl is not on this machine")
+		return nil, notAllowed("the serviceUrl is no http or https URL")
+	case a.opts.App != nil && u.Scheme != "https":
+		return nil, notAllowed("the serviceUrl is no https URL")
+	case a.opts.App == nil && !a.opts.AllowUnauthenticated && !isLoopback(u.Hostname()):
+		return nil, notAllowed("the serviceUrl is not on this machine")
+	case !a.allows(u.Hostname()):
+		return nil, notAllowed("the serviceUrl is at none of the allowed hosts")
 	}
 	return u, nil
+}
+
+// allows reports whether a host is one of the AllowedHosts.
+func (a *Adapter) allows(host string) bool {
+	return len(a.opts.AllowedHosts) == 0 || slices.ContainsFunc(a.opts.AllowedHosts, func(allowed string) bool {
+		domain, below := strings.CutPrefix(allowed, "*")
+		if below {
+			return len(host) > len(domain) && strings.EqualFold(host[len(host)-len(domain):], domain)
+		}
+		return strings.EqualFold(host, allowed)
+	})
 }
 
 // ProcessActivity handles a message, an invoke or a conversationUpdate with a

@@ -68,7 +68,10 @@ func newAdapter(t testing.TB, o connector.Options) *connector.Adapter {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := connector.New(&o)
+	a, err := connector.New(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(a.Close)
 	return a
 }
@@ -663,7 +666,7 @@ func FuzzPath(f *testing.F) {
 		s := &pathKeeper{}
 		a := to("http://localhost/a%2Fb/")
 		a.Conversation.ID, a.ReplyToID = conversation, replyTo
-		if _, err := connector.New(&connector.Options{Transport: s}).SendActivity(t.Context(), a); err != nil {
+		if _, err := newAdapter(t, connector.Options{Transport: s}).SendActivity(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}
 		segments := strings.Split(s.path, "/")

@@ -1,19 +1,34 @@
 /*
 Package connector speaks the Bot Connector protocol, by which channels bring
-activities to a bot and take its replies. It is a core.Adapter for those who
-have no credentials: Microsoft's playground and tests.
+activities to a bot and take its replies. It is a core.Adapter that checks who
+calls, and proves who the bot is.
 
-	base := connector.New(nil)
+	base, err := connector.New(&connector.Options{App: &connector.App{
+		ID:       os.Getenv("MicrosoftAppId"),
+		Password: os.Getenv("MicrosoftAppPassword"),
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer base.Close()
 	bot := middleware.NewAdapter(base)
 	http.Handle("/api/messages", bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
 		_, err := turn.SendText(ctx, "You said: "+turn.Activity.Text)
 		return err
 	}))
-	log.Print(http.ListenAndServe("127.0.0.1:3978", nil))
+	log.Print(http.ListenAndServe(":3978", nil)) // behind a proxy that speaks https
 
-Without credentials nobody can tell who calls. So the adapter answers requests
-from this machine only, and sends to this machine only, unless it is told
-otherwise. What a web page in a browser on this machine asks for is refused too.
+With an [App], a request must carry a token of the Bot Framework that is for
+this bot and for the serviceUrl and channel of its activity; see
+[Adapter.ParseRequest]. Replies carry a token of Entra ID, which whoever runs
+their serviceUrl gets to see. So they go only to https addresses on the public
+internet, and redirects are not followed. That an activity's serviceUrl is the
+channel's is what its token proves; of a conversation reference that was stored,
+its keeper must see to it that nobody has changed it.
+
+Without an App nobody can tell who calls: this is for Microsoft's playground and
+for tests. The adapter then answers requests from this machine only, and sends
+to this machine only, unless it is told otherwise. What a web page in a browser
+on this machine asks for is refused too.
 */
 package connector

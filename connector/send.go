@@ -37,7 +37,7 @@ const (
 
 // A SendError reports a request that a channel refused.
 type SendError struct {
-	Method string // POST, PUT or DELETE
+	Method string // POST, PUT, DELETE or GET
 	Host   string // the channel's
 	Status int    // the HTTP status
 	Code   string // the channel's error code, such as "BadArgument"; "" if it gave none
@@ -52,6 +52,12 @@ func (e *SendError) Error() string {
 	return text
 }
 
+// Permanent reports whether it is of no use to send to the conversation again:
+// it is gone, or the bot was removed from it or has been disabled (403, 404).
+func (e *SendError) Permanent() bool {
+	return e.Status == http.StatusForbidden || e.Status == http.StatusNotFound
+}
+
 // SendActivity sends an addressed activity: one with serviceUrl and
 // conversation, as package middleware's Turn makes them. It returns the id
 // that the channel gave it, "" if it gave none. An activity without type
@@ -62,10 +68,12 @@ func (e *SendError) Error() string {
 // Options.MaxAttempts times in all, after a random wait that grows or after as
 // long as the channel asks for. It is not if that were more than a minute, or
 // not before the deadline of ctx. A request whose answer was lost is not made
-// again: it may have been carried out.
+// again, as it may have been carried out, unless Options.RepeatLost is set. One
+// that is refused with status 401 is made once more, with a new token.
 //
-// The error is a [*SendError] if there was an answer. If ctx is done, it is
-// also the error of ctx.
+// The error is a [*SendError] if there was an answer, a [*TokenError] if there
+// was no token, and wraps [ErrNotAllowed] if nothing may be sent there. If ctx
+// is done, it is also the error of ctx.
 //
 // A channel that does not know a type of activity answers with status 400 or
 // 501. For a message that is an error; of others, which a bot can do without,
@@ -77,7 +85,7 @@ func (a *Adapter) SendActivity(ctx context.Context, act schema.Activity) (id str
 		return "", err
 	}
 	act.ID = ""
-	answer, err := a.do(ctx, http.MethodPost, u, &act)
+	answer, err := a.doActivity(ctx, http.MethodPost, u, &act)
 	var refused *SendError
 	if errors.As(err, &refused) && act.Type != schema.Message &&
 		(refused.Status == http.StatusBadRequest || refused.Status == http.StatusNotImplemented) {
@@ -103,7 +111,7 @@ func (a *Adapter) UpdateActivity(ctx context.Context, act schema.Activity) error
 	}
 	u, err := a.activities(act.ServiceURL, act.Conversation.ID, act.ID)
 	if err == nil {
-		_, err = a.do(ctx, http.MethodPut, u, &act)
+		_, err = a.doActivity(ctx, http.MethodPut, u, &act)
 	}
 	return err
 }
@@ -116,31 +124,42 @@ func (a *Adapter) DeleteActivity(ctx context.Context, activityID string, ref sch
 	}
 	u, err := a.activities(ref.ServiceURL, ref.Conversation.ID, activityID)
 	if err == nil {
-		_, err = a.do(ctx, http.MethodDelete, u, nil)
+		_, err = a.do(ctx, http.MethodDelete, u, ref.Conversation.ID, nil)
 	}
 	return err
 }
 
-var errNoActivityID = errors.New("connector: the activity has no id")
+var (
+	errNoActivityID   = errors.New("connector: the activity has no id")
+	errNoConversation = errors.New("connector: the activity has no conversation id")
+)
 
 // activities returns the URL of a conversation's activities, or of one of them
-// if activityID is not empty. Ids are single segments of the path, whatever
-// characters they have.
+// if activityID is not empty.
 func (a *Adapter) activities(serviceURL, conversationID, activityID string) (*url.URL, error) {
 	if conversationID == "" {
-		return nil, errors.New("connector: the activity has no conversation id")
+		return nil, errNoConversation
 	}
+	if activityID == "" {
+		return a.resource(serviceURL, conversationID, "activities")
+	}
+	return a.resource(serviceURL, conversationID, "activities", activityID)
+}
+
+// resource returns the URL of a path below a channel's conversations. Its
+// segments stay that, whatever characters they have.
+func (a *Adapter) resource(serviceURL string, segments ...string) (*url.URL, error) {
 	u, err := a.service(serviceURL)
 	if err != nil {
 		return nil, fmt.Errorf("connector: %w", err)
 	}
-	path := strings.TrimSuffix(u.EscapedPath(), "/") + "/v3/conversations/" + escape(conversationID) + "/activities"
-	if activityID != "" {
-		path += "/" + escape(activityID)
+	path := strings.TrimSuffix(u.EscapedPath(), "/") + "/v3/conversations"
+	for _, s := range segments {
+		path += "/" + escape(s)
 	}
 	target := &url.URL{Scheme: u.Scheme, Host: u.Host, RawPath: path}
 	if target.Path, err = url.PathUnescape(path); err != nil {
-		return nil, errors.New("connector: the serviceUrl is no http or https URL")
+		return nil, fmt.Errorf("connector: %w", notAllowed("the serviceUrl is no http or https URL"))
 	}
 	return target, nil
 }
@@ -153,19 +172,40 @@ func escape(id string) string {
 	return url.PathEscape(id)
 }
 
+// doActivity is do for a request with an activity in its body.
+func (a *Adapter) doActivity(ctx context.Context, method string, u *url.URL, act *schema.Activity) ([]byte, error) {
+	body, err := wire.Encode(act)
+	if err != nil {
+		return nil, fmt.Errorf("connector: encode the activity: %w", err)
+	}
+	return a.do(ctx, method, u, act.Conversation.ID, body)
+}
+
 // do makes a request until it is answered for good, and returns the body of
 // the answer.
-func (a *Adapter) do(ctx context.Context, method string, u *url.URL, act *schema.Activity) ([]byte, error) {
-	var body []byte
-	if act != nil {
-		var err error
-		if body, err = wire.Encode(act); err != nil {
-			return nil, fmt.Errorf("connector: encode the activity: %w", err)
-		}
-	}
+func (a *Adapter) do(ctx context.Context, method string, u *url.URL, conversation string, body []byte) ([]byte, error) {
 	limit := baseWait // of the random wait
+	refused := ""     // the token that the channel did not accept
 	for attempt := 1; ; attempt++ {
-		answer, after, err := a.try(ctx, method, u, body)
+		if a.pace != nil {
+			if err := a.pace.wait(ctx, conversation); err != nil {
+				return nil, fmt.Errorf("connector: %s to %s: paced: %w", method, u.Host, err)
+			}
+		}
+		token := ""
+		if a.tokens != nil {
+			var err error
+			if token, err = a.tokens.get(ctx); err != nil {
+				return nil, err
+			}
+		}
+		answer, after, err := a.try(ctx, method, u, token, body)
+		if token != "" && refused == "" && isUnauthorized(err) {
+			refused = token
+			a.tokens.drop(token)
+			attempt--
+			continue
+		}
 		switch {
 		case err == nil:
 			return answer, nil
@@ -189,6 +229,11 @@ func (a *Adapter) do(ctx context.Context, method string, u *url.URL, act *schema
 	}
 }
 
+func isUnauthorized(err error) bool {
+	refused := (*SendError)(nil)
+	return errors.As(err, &refused) && refused.Status == http.StatusUnauthorized
+}
+
 // because adds the error of a context to one that it led to, unless it is there.
 func because(err, cause error) error {
 	if errors.Is(err, cause) {
@@ -199,7 +244,7 @@ func because(err, cause error) error {
 
 // try makes a request once. If it fails, after is how long to wait at least
 // before it is repeated, negative if it must not be.
-func (a *Adapter) try(ctx context.Context, method string, u *url.URL, body []byte) (answer []byte, after time.Duration, err error) {
+func (a *Adapter) try(ctx context.Context, method string, u *url.URL, token string, body []byte) (answer []byte, after time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.opts.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "", bytes.NewReader(body))
@@ -211,11 +256,16 @@ func (a *Adapter) try(ctx context.Context, method string, u *url.URL, body []byt
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := a.opts.Transport.RoundTrip(req) // which follows no redirects
 	if err != nil {
 		after = -1
-		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" {
-			after = 0 // nothing was sent
+		op := (*net.OpError)(nil)
+		unsent := errors.As(err, &op) && op.Op == "dial"
+		if (unsent || a.opts.RepeatLost) && !errors.Is(err, ErrNotAllowed) {
+			after = 0
 		}
 		return nil, after, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/botlapse/botlapse/state"
 )
 
-// newBot returns the multi-turn bot over base: its adapter and its handler.
-func newBot(base core.Adapter, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler) {
-	storage := state.NewMemory()
+// newBot returns the multi-turn bot over base, with its state in storage: its
+// adapter and its handler.
+func newBot(base core.Adapter, storage state.Storage, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler) {
 	conversation, user := state.NewConversation(storage), state.NewUser(storage)
 	adapter := middleware.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
@@ -22,6 +22,7 @@ func newBot(base core.Adapter, c *config, logger *slog.Logger) (*middleware.Adap
 		}),
 	)
 	adapter.Logger = logger
+	adapter.MaxTurns = c.maxTurns
 	bot := userprofile.New(conversation, user)
 	bot.Dialogs.Report = func(ctx context.Context, err error) {
 		logger.WarnContext(ctx, "the dialog begins anew", "error", err)

@@ -1,23 +1,34 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"math"
 	"net"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/joho/godotenv"
+
+	"github.com/botlapse/botlapse/connector"
 )
 
 // A config is what the environment and .env say.
 type config struct {
-	appID, appPassword   string
+	app                  connector.App // without an ID if there are no credentials
+	certificateFile      string
+	allowedHosts         []string
+	operationsPerHour    int
+	maxTurns             int
+	tlsCertFile          string
+	tlsKeyFile           string
+	tls                  *tls.Config // nil for plain http
 	expireAfter          time.Duration
 	expireMessage        string
 	host                 string
@@ -36,19 +47,42 @@ type variable struct {
 
 // variables are all settings, in the order of .env.example.
 var variables = []variable{
-	{"MicrosoftAppId", "", "The bot's app id. Not supported yet: serve does not check tokens, and refuses\nto start if it is set.",
-		func(c *config, v string) error { c.appID = v; return nil }},
-	{"MicrosoftAppPassword", "", "The bot's app password. Not supported yet; see MicrosoftAppId.",
-		func(c *config, v string) error { c.appPassword = v; return nil }},
+	{"MicrosoftAppId", "", "The bot's app id. With it, serve checks that requests come from channels, and\nsends replies with the bot's credentials. Without it, serve is for this machine.",
+		func(c *config, v string) error { c.app.ID = v; return nil }},
+	{"MicrosoftAppType", "", "How the bot gets its credentials: MultiTenant (the default), SingleTenant,\nUserAssignedMSI or WorkloadIdentity.",
+		func(c *config, v string) error { c.app.Type = v; return nil }},
+	{"MicrosoftAppTenantId", "", "The bot's tenant. SingleTenant and WorkloadIdentity need it.",
+		func(c *config, v string) error { c.app.TenantID = v; return nil }},
+	{"MicrosoftAppPassword", "", "The bot's client secret, for MultiTenant and SingleTenant.",
+		func(c *config, v string) error { c.app.Password = v; return nil }},
+	{"MicrosoftAppCertificateFile", "", "A file with a certificate and its private key, in PEM, instead of the secret.",
+		func(c *config, v string) error { c.certificateFile = v; return nil }},
+	{"ChannelService", "", "The cloud: empty for the public one, https://botframework.azure.us for Azure\nGovernment, https://botframework.azure.cn for Azure in China.",
+		func(c *config, v string) (err error) { c.app.Cloud, err = parseCloud(v); return err }},
+	{"ALLOWED_HOSTS", "", "The only hosts that replies are sent to, with commas between them, such as\n*.botframework.com, smba.trafficmanager.net. Empty for any public host that a\nchannel names.",
+		func(c *config, v string) (err error) { c.allowedHosts, err = parseHosts(v); return err }},
+	{"OPERATIONS_PER_HOUR", "0", "How many requests are made for one conversation in an hour; the others wait.\nTeams takes 1800. 0 means any number.",
+		func(c *config, v string) (err error) { c.operationsPerHour, err = parseCount(v); return err }},
+	{"MAX_TURNS", "10000", "How many turns run or wait at once; requests beyond it are answered with 503.",
+		func(c *config, v string) (err error) {
+			if c.maxTurns, err = parseCount(v); c.maxTurns == 0 {
+				err = errCount
+			}
+			return err
+		}},
 	{"ExpireAfterSeconds", "30", "How long a user may be silent before the conversation expires: seconds (30,\n0.5), or a duration like 30m, 1h30m or PT30M. 0 means never.",
 		func(c *config, v string) (err error) { c.expireAfter, err = parseTimeout(v); return err }},
 	{"ExpireMessage", "Welcome back!  Let's start over from the beginning.", "What a user is told who writes again after that. Empty for nothing.",
 		func(c *config, v string) error { c.expireMessage = v; return nil }},
-	{"HOST", "127.0.0.1", "The address that serve listens on. Others than loopback addresses need\nALLOW_UNAUTHENTICATED.",
+	{"HOST", "127.0.0.1", "The address that serve listens on. Others than loopback addresses need\nMicrosoftAppId or ALLOW_UNAUTHENTICATED.",
 		func(c *config, v string) error { c.host = v; return nil }},
 	{"PORT", "3978", "The port that serve listens on, 0 to 65535. 0 means one that is free.",
 		func(c *config, v string) (err error) { c.port, err = parsePort(v); return err }},
-	{"ALLOW_UNAUTHENTICATED", "false", "true lets serve listen on any address although it does not check who calls,\nand send replies anywhere a caller says. Only for networks that you trust.",
+	{"TLS_CERT_FILE", "", "A file with the certificate chain, in PEM, for serve to speak https itself.\nWithout it, a proxy has to: channels call https addresses only.",
+		func(c *config, v string) error { c.tlsCertFile = v; return nil }},
+	{"TLS_KEY_FILE", "", "A file with the private key of TLS_CERT_FILE, in PEM.",
+		func(c *config, v string) error { c.tlsKeyFile = v; return nil }},
+	{"ALLOW_UNAUTHENTICATED", "false", "true lets serve listen on any address without MicrosoftAppId, not checking who calls,\nand send replies anywhere a caller says. Only for networks that you trust.",
 		func(c *config, v string) (err error) { c.allowUnauthenticated, err = parseBool(v); return err }},
 	{"LOG_LEVEL", "info", "The least level that is logged: debug, info, warn or error.",
 		func(c *config, v string) (err error) { c.logLevel, err = parseLevel(v); return err }},
@@ -88,14 +122,63 @@ func loadConfig(lookup func(string) (string, bool), envFile string) (*config, er
 	return c, errors.Join(problems...)
 }
 
-// forServing reports what keeps a config that is right in itself from serving.
+// forServing reports what keeps a config that is right in itself from serving,
+// and reads the files that it names.
 func (c *config) forServing() error {
 	var problems []error
-	if c.appID != "" || c.appPassword != "" {
-		problems = append(problems, errors.New("MicrosoftAppId or MicrosoftAppPassword is set: serve cannot check tokens yet; leave both empty"))
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+
+	if c.app.ID != "" {
+		problems = append(problems, c.checkApp())
+	} else if c.app.Type != "" || c.app.TenantID != "" || c.app.Password != "" || c.certificateFile != "" {
+		problem("MicrosoftAppId is empty: with MicrosoftAppType, MicrosoftAppTenantId, MicrosoftAppPassword or MicrosoftAppCertificateFile it must be the bot's app id")
 	}
-	if !isLoopback(c.host) && !c.allowUnauthenticated {
-		problems = append(problems, fmt.Errorf("HOST is %q: without credentials it must be a loopback address, such as 127.0.0.1, or ALLOW_UNAUTHENTICATED must be true", c.host))
+	if c.app.ID == "" && !isLoopback(c.host) && !c.allowUnauthenticated {
+		problem("HOST is %q: without MicrosoftAppId it must be a loopback address, such as 127.0.0.1, or ALLOW_UNAUTHENTICATED must be true", c.host)
+	}
+	if c.app.ID != "" && c.allowUnauthenticated {
+		problem("ALLOW_UNAUTHENTICATED is \"true\": with MicrosoftAppId it must be false, since requests are authenticated")
+	}
+	if (c.tlsCertFile == "") != (c.tlsKeyFile == "") {
+		problem("one of TLS_CERT_FILE and TLS_KEY_FILE is empty: both must be set, or none")
+	} else if c.tlsCertFile != "" {
+		certificate, err := tls.LoadX509KeyPair(c.tlsCertFile, c.tlsKeyFile)
+		if err != nil {
+			problem("TLS_CERT_FILE is %q, TLS_KEY_FILE is %q: must be a certificate and its key: %w", c.tlsCertFile, c.tlsKeyFile, err)
+		}
+		c.tls = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	}
+	return errors.Join(problems...)
+}
+
+// checkApp reports what is wrong with the credentials.
+func (c *config) checkApp() error {
+	var problems []error
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	secrets := c.app.Password != "" || c.certificateFile != ""
+	switch c.app.Type {
+	case "", connector.MultiTenant, connector.SingleTenant:
+		if !secrets {
+			problem("MicrosoftAppPassword and MicrosoftAppCertificateFile are empty: one of them must be set, unless MicrosoftAppType is UserAssignedMSI or WorkloadIdentity")
+		}
+		if c.app.Password != "" && c.certificateFile != "" {
+			problem("MicrosoftAppPassword and MicrosoftAppCertificateFile are both set: one of them must be empty")
+		}
+	case connector.UserAssignedMSI, connector.WorkloadIdentity:
+		if secrets {
+			problem("MicrosoftAppType is %q: MicrosoftAppPassword and MicrosoftAppCertificateFile must be empty", c.app.Type)
+		}
+	default:
+		problem("MicrosoftAppType is %q: must be MultiTenant, SingleTenant, UserAssignedMSI or WorkloadIdentity", c.app.Type)
+	}
+	if c.app.TenantID == "" && (c.app.Type == connector.SingleTenant || c.app.Type == connector.WorkloadIdentity) {
+		problem("MicrosoftAppTenantId is empty: a bot of type %s must have one", c.app.Type)
+	}
+	if c.certificateFile != "" {
+		var err error
+		if c.app.Certificate, err = os.ReadFile(c.certificateFile); err != nil {
+			problem("MicrosoftAppCertificateFile is %q: must be a file that can be read: %w", c.certificateFile, err)
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -139,6 +222,38 @@ func parsePort(value string) (int, error) {
 		return 0, errors.New("must be a whole number from 0 to 65535")
 	}
 	return int(port), nil
+}
+
+var errCount = errors.New("must be a whole number from 1 to 1000000")
+
+// parseCount takes 0 too.
+func parseCount(value string) (int, error) {
+	n, err := strconv.ParseUint(value, 10, 32)
+	if err != nil || n > 1000000 {
+		return 0, errors.New("must be a whole number from 0 to 1000000")
+	}
+	return int(n), nil
+}
+
+func parseCloud(value string) (connector.Cloud, error) {
+	c, err := connector.CloudFor(value)
+	if err != nil {
+		return c, errors.New("must be empty, https://botframework.azure.us or https://botframework.azure.cn")
+	}
+	return c, nil
+}
+
+func parseHosts(value string) (hosts []string, err error) {
+	for host := range strings.SplitSeq(value, ",") {
+		if host = strings.TrimSpace(host); host == "" {
+			continue
+		}
+		if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, "*/:@ ") {
+			return nil, errors.New("must be names of hosts, or *. and a name, with commas between them")
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts, nil
 }
 
 func parseBool(value string) (bool, error) {

@@ -116,7 +116,7 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	for _, want := range []string{
 		`ExpireAfterSeconds is "soon": must be 0 or more seconds`, `PORT is "99999": must be a whole number from 0 to 65535`,
 		`ALLOW_UNAUTHENTICATED is "maybe": must be true or false`, `LOG_LEVEL is "loud": must be debug, info, warn or error`,
-		`HOST is "0.0.0.0": without credentials it must be a loopback address`, `MicrosoftAppPassword is set`, file + " cannot be read",
+		`HOST is "0.0.0.0": without MicrosoftAppId it must be a loopback address`, `MicrosoftAppId is empty`, file + " cannot be read",
 	} {
 		if !strings.Contains(errs.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, errs.String())

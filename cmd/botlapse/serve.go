@@ -14,10 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/botlapse/botlapse/connector"
+	"github.com/botlapse/botlapse/state"
 )
 
 // stopTimeout is how long running turns may take to end when the server stops.
 const stopTimeout = 15 * time.Second
+
+// readyTimeout is how long a probe of /readyz waits.
+const readyTimeout = 5 * time.Second
 
 const playground = "npx @microsoft/m365agentsplayground@0.2.28 start -e %s -c emulator"
 
@@ -44,17 +48,43 @@ func (p *program) logger(c *config) *slog.Logger {
 // serve runs the server until ctx is done.
 func (p *program) serve(ctx context.Context, c *config) error {
 	logger := p.logger(c)
-	base := connector.New(&connector.Options{AllowUnauthenticated: c.allowUnauthenticated, Logger: logger})
+	options := &connector.Options{
+		AllowUnauthenticated: c.allowUnauthenticated,
+		AllowedHosts:         c.allowedHosts,
+		OperationsPerHour:    c.operationsPerHour,
+		Logger:               logger,
+	}
+	if c.app.ID != "" {
+		options.App = &c.app
+	}
+	base, err := connector.New(options)
+	if err != nil {
+		return err
+	}
 	defer base.Close()
-	bot, handle := newBot(base, c, logger)
+	storage := state.NewMemory()
+	bot, handle := newBot(base, storage, c, logger)
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", bot.HTTPHandler(handle))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		_, err := storage.Read(ctx, []string{"readyz"})
+		if err = errors.Join(base.Ready(ctx), err); err != nil {
+			logger.WarnContext(ctx, "not ready", "error", err)
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "ready\n")
+	})
 	server := &http.Server{
 		Handler:           mux,
+		TLSConfig:         c.tls,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      3 * time.Minute, // an invoke is answered at the end of its turn
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
@@ -63,12 +93,19 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	if err != nil {
 		return fmt.Errorf("HOST %s and PORT %d: %w", c.host, c.port, err)
 	}
-	url := "http://" + listener.Addr().String() + "/api/messages"
-	fmt.Fprintf(p.stdout, "listening on %s\nto try it: "+playground+"\n", url, url)
-	logger.Info("serving", "url", url, "expireAfter", c.expireAfter)
+	scheme, serve := "http", func() error { return server.Serve(listener) }
+	if c.tls != nil {
+		scheme, serve = "https", func() error { return server.ServeTLS(listener, "", "") }
+	}
+	url := scheme + "://" + listener.Addr().String() + "/api/messages"
+	fmt.Fprintf(p.stdout, "listening on %s\n", url)
+	if options.App == nil {
+		fmt.Fprintf(p.stdout, "to try it: "+playground+"\n", url)
+	}
+	logger.Info("serving", "url", url, "expireAfter", c.expireAfter, "app", c.app.ID)
 
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- serve() }()
 	select {
 	case err := <-failed:
 		return err

@@ -45,7 +45,10 @@ func BenchmarkHTTPTurn(b *testing.B) {
 	}))
 	defer channel.Close()
 
-	base := connector.New(&connector.Options{Logger: slog.New(slog.DiscardHandler)})
+	base, err := connector.New(&connector.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
 	defer base.Close()
 	bot, handle := newBot(base)
 	for _, s := range []struct {

@@ -44,7 +44,10 @@ func newBot(base core.Adapter) (*middleware.Adapter, middleware.Handler) {
 
 // run serves the bot on address until ctx is done.
 func run(ctx context.Context, address string, out io.Writer) error {
-	base := connector.New(nil)
+	base, err := connector.New(nil)
+	if err != nil {
+		return err
+	}
 	defer base.Close()
 	bot, handle := newBot(base)
 	mux := http.NewServeMux()

@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -359,6 +361,87 @@ func TestTooManyWaitingTurnsAre503(t *testing.T) {
 			t.Errorf("the codes add up to %d, want 200+200+503", sum)
 		}
 	})
+}
+
+func TestMoreRequestsThanMaxTurnsAre503AndNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := newHTTP(&base{}, io.Discard)
+		bot.MaxTurns = 2
+		bot.AckAfter = time.Second
+		release := make(chan struct{})
+		h := bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error { <-release; return nil })
+		send := func(id string) (code int, left int) {
+			body := strings.NewReader(`{"type":"message","channelId":"test","id":"` + id + `","conversation":{"id":"` + id + `"},"from":{"id":"u1"}}`)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", io.NopCloser(body)))
+			if w.Code == 503 && w.Header().Get("Retry-After") == "" {
+				t.Error("503 without Retry-After")
+			}
+			return w.Code, body.Len()
+		}
+		for _, id := range []string{"1", "2"} {
+			if code, _ := send(id); code != 200 { // acknowledged, and still running
+				t.Errorf("turn %s: %d", id, code)
+			}
+		}
+		if code, left := send("3"); code != 503 || left == 0 {
+			t.Errorf("the third: %d, %d bytes left", code, left)
+		}
+		close(release)
+		synctest.Wait()
+		if code, _ := send("4"); code != 200 {
+			t.Errorf("after the others: %d", code)
+		}
+		for range 5 {
+			post(t.Context(), h, "{}") // which is no turn
+		}
+		if code, _ := send("5"); code != 200 {
+			t.Errorf("after requests that were refused: %d", code)
+		}
+	})
+}
+
+// TestASlowBodyIsCutOff has a client that stops in the middle of its body.
+func TestASlowBodyIsCutOff(t *testing.T) {
+	bot := newHTTP(&base{}, io.Discard)
+	bot.ReadTimeout = time.Millisecond
+	server := httptest.NewServer(bot.HTTPHandler(silent))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: bot\r\nContent-Length: 100\r\n\r\n{")
+	if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 408") {
+		t.Errorf("answer is %q (%v)", line, err)
+	}
+}
+
+// TestATurnMayTakeLongerThanItsBody has the deadline of the body pass during
+// the turn, which must not harm the answer or the connection.
+func TestATurnMayTakeLongerThanItsBody(t *testing.T) {
+	bot := newHTTP(&base{}, io.Discard)
+	bot.ReadTimeout = 50 * time.Millisecond
+	server := httptest.NewServer(bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		select {
+		case <-time.After(2 * bot.ReadTimeout):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}))
+	defer server.Close()
+	for range 2 {
+		resp, err := server.Client().Post(server.URL, "application/json", strings.NewReader(`{"type":"event","channelId":"test","conversation":{"id":"c"},"from":{"id":"u1"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("answer is %d", resp.StatusCode)
+		}
+	}
 }
 
 func TestAClosedBotAnswers503(t *testing.T) {

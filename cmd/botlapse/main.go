@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -30,6 +31,7 @@ type program struct {
 	stdout, stderr io.Writer
 	lookup         func(name string) (value string, ok bool) // of the environment
 	envFile        string
+	transport      http.RoundTripper // of what it sends; nil for the network
 }
 
 // run carries out a command line and returns the exit status.

@@ -52,6 +52,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 		AllowUnauthenticated: c.allowUnauthenticated,
 		AllowedHosts:         c.allowedHosts,
 		OperationsPerHour:    c.operationsPerHour,
+		Transport:            p.transport,
 		Logger:               logger,
 	}
 	if c.app.ID != "" {

@@ -42,6 +42,11 @@ func (s *safeBuffer) String() string {
 
 func start(t *testing.T, set map[string]string) *server {
 	t.Helper()
+	return startWith(t, set, nil)
+}
+
+func startWith(t *testing.T, set map[string]string, transport http.RoundTripper) *server {
+	t.Helper()
 	all := map[string]string{"PORT": "0"}
 	for name, value := range set {
 		all[name] = value
@@ -49,11 +54,14 @@ func start(t *testing.T, set map[string]string) *server {
 	ctx, stop := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	s := &server{stop: stop, done: make(chan int, 1), logs: &safeBuffer{}}
-	p := &program{stdin: strings.NewReader(""), stdout: in, stderr: s.logs, lookup: environment(all), envFile: "no such file"}
+	p := &program{stdin: strings.NewReader(""), stdout: in, stderr: s.logs, lookup: environment(all), envFile: "no such file", transport: transport}
 	go func() { s.done <- p.run(ctx, []string{"serve"}) }()
 	lines := bufio.NewScanner(out)
 	lines.Scan()
 	s.url = strings.TrimPrefix(lines.Text(), "listening on ")
+	if set["MicrosoftAppId"] != "" {
+		return s
+	}
 	lines.Scan()
 	if want := "to try it: npx @microsoft/m365agentsplayground@0.2.28 start -e " + s.url + " -c emulator"; lines.Text() != want {
 		t.Errorf("second line is %q, want %q", lines.Text(), want)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,10 @@ type liveValue struct {
 	encoded json.RawMessage // value as last compared; nil if never
 	stored  json.RawMessage // what value was decoded from
 	recode  recodeFunc      // for the type of value
+
+	// outdated is whether the document has another value since, which somebody
+	// else had a part in. It is not given out again, nor may it be changed.
+	outdated bool
 }
 
 type (
@@ -140,6 +145,9 @@ func (e *entry) flushValue(l *liveValue) error {
 		}
 	}
 	if !bytes.Equal(encoded, l.encoded) {
+		if l.outdated {
+			return fmt.Errorf("%w: property %q changed on both sides", ErrConflict, l.name)
+		}
 		l.encoded = encoded
 		e.doc.Set(l.name, encoded)
 	}
@@ -165,8 +173,9 @@ func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) er
 		merged := theirs.Clone()
 		for _, name := range changed(&base, &mine) {
 			value := mine.Get(name)
-			if stored := theirs.Get(name); !equivalent(stored, base.Get(name)) && !equivalent(stored, value) {
+			if stored := theirs.Get(name); !equivalent(stored, base.Get(name)) {
 				switch merge := merges[name]; {
+				case value == nil && stored == nil: // both have deleted it
 				case merge != nil && value != nil && stored != nil:
 					var err error
 					if value, err = merge(value, stored); err != nil {
@@ -187,6 +196,9 @@ func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) er
 		unchanged := e.doc.Equal(&mine)
 		if unchanged {
 			e.base, e.etag, e.doc = theirs, etag, merged
+			for _, l := range e.live {
+				l.outdated = l.outdated || !bytes.Equal(merged.Get(l.name), mine.Get(l.name))
+			}
 		}
 		e.mu.Unlock()
 		if unchanged {
@@ -209,8 +221,9 @@ func properties(d *object.Object) []string {
 // changed names the members that mine has other than base, or no more.
 func changed(base, mine *object.Object) []string {
 	var names []string
-	for name, value := range mine.All {
-		if !bytes.Equal(value, base.Get(name)) {
+	for name := range mine.All {
+		// A name that is there twice stands for its last value.
+		if !bytes.Equal(mine.Get(name), base.Get(name)) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

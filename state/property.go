@@ -30,7 +30,8 @@ type Property[T any] struct {
 
 // NewProperty returns the property called name of scope. Bots in other
 // languages find it under the same name. Several properties of the same scope
-// and name are one value.
+// and name are one value; what was handed out as one type is no longer watched
+// for changes once the value was read as another.
 func NewProperty[T any](scope *Scope, name string) *Property[T] {
 	if scope == nil || name == "" {
 		panic("state: property without scope or name")
@@ -54,7 +55,7 @@ func (p *Property[T]) Get(ctx context.Context) (value T, ok bool, err error) {
 		return value, false, wrap(ctx, "read", e.key, err)
 	}
 	stored := e.doc.Get(p.name)
-	if stored == nil || string(stored) == "null" {
+	if isNone(stored) {
 		return value, false, nil
 	}
 	if l := p.live(e); l != nil {
@@ -115,7 +116,7 @@ func (p *Property[T]) Set(ctx context.Context, value T) error {
 		e.doc.Set(p.name, encoded)
 	}
 	p.forget(e)
-	if p.shared {
+	if p.shared && !isNone(encoded) {
 		p.keep(e, &liveValue{value: value, encoded: encoded})
 	}
 	p.register(e)
@@ -164,7 +165,7 @@ func (p *Property[T]) recode(stored json.RawMessage) (json.RawMessage, error) {
 // live returns the value that was handed out in this turn, nil if there is none.
 func (p *Property[T]) live(e *entry) *liveValue {
 	for _, l := range e.live {
-		if l.name == p.name {
+		if l.name == p.name && !l.outdated {
 			return l
 		}
 	}
@@ -178,7 +179,7 @@ func (p *Property[T]) settle(e *entry) error {
 	if l == nil {
 		return nil
 	}
-	if _, same := l.value.(T); same && e.doc.Index(p.name) >= 0 {
+	if _, same := l.value.(T); same && !isNone(e.doc.Get(p.name)) {
 		return nil
 	}
 	if err := e.flushValue(l); err != nil {
@@ -224,6 +225,9 @@ func (p *Property[T]) register(e *entry) {
 		return marshal(merged)
 	}
 }
+
+// isNone reports whether a member stands for no value.
+func isNone(stored json.RawMessage) bool { return stored == nil || string(stored) == "null" }
 
 // isShared reports whether copies of a t share anything that can be changed.
 func isShared(t reflect.Type) bool {

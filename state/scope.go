@@ -56,7 +56,8 @@ type Scope struct {
 	// LastWriteWins decides what happens when this turn and somebody else
 	// changed the same property. By default Save returns [ErrConflict]; with
 	// LastWriteWins it overwrites, as the official SDKs do. Neither brings
-	// back state that was cleared in the meantime.
+	// back state that was cleared, or deleted and not made anew, in the
+	// meantime.
 	LastWriteWins bool
 
 	storage Storage
@@ -193,12 +194,17 @@ func (s *Scope) fetch(ctx context.Context, key string) (doc object.Object, etag 
 //
 // The write names the version that was read. If somebody else has written in
 // the meantime, Save reads again and puts this turn's changes on top, property
-// by property; where both changed the same property to different values, the
-// property's Merge function decides, else LastWriteWins, else Save fails with
-// [ErrConflict]. It also fails so, whatever the options, if either side
-// cleared or deleted the document: old state does not come back, and nothing
-// is cleared that somebody has just written. After an ErrConflict nothing was
-// written; [Scope.Load] starts anew.
+// by property; where both changed the same property, to the same value or not,
+// the property's Merge function decides, else LastWriteWins, else Save fails
+// with [ErrConflict]. It also fails so, whatever the options, if either side
+// cleared the document, or somebody deleted it: old state does not come back,
+// and nothing is cleared that somebody has just written. (A document that was
+// deleted and made anew is taken for one that was changed.) After an ErrConflict
+// nothing was written; [Scope.Load] starts anew.
+//
+// After a Save that put changes on top, properties have what somebody else
+// wrote. A value that was handed out before and that differs from that must
+// not be changed in place any more: the next Save would fail with ErrConflict.
 func (s *Scope) Save(ctx context.Context) error {
 	t, err := fromContext(ctx)
 	if err != nil {

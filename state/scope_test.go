@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -419,7 +420,8 @@ func TestNoUpdateIsLost(t *testing.T) {
 		{"different new properties both win", ``, nil, set("a", 2), set("b", 2), false, `{"a":2,"b":2}`},
 		{"the same property with different values is a conflict", `{"a":1}`, nil, set("a", 2), set("a", 3), true, `{"a":2}`},
 		{"the same new property is a conflict", ``, nil, set("a", 2), set("a", 3), true, `{"a":2}`},
-		{"the same property with the same value is none", `{"a":1}`, nil, set("a", 2), set("a", 2), false, `{"a":2}`},
+		{"the same property with the same value is one too, as of two counters", `{"a":1}`, nil, set("a", 2), set("a", 2), true, `{"a":2}`},
+		{"of names that are there twice, those that the turn leaves alone are no changes", `{"a":1,"a":2,"b":1}`, nil, set("a", 3), set("b", 2), false, `{"a":1,"a":3,"b":2}`},
 		{"a property deleted and changed is a conflict", `{"a":1,"b":1}`, nil, remove("a"), set("a", 3), true, `{"b":1}`},
 		{"a property changed and deleted is a conflict", `{"a":1,"b":1}`, nil, set("a", 3), remove("a"), true, `{"a":3,"b":1}`},
 		{"a property deleted on both sides is none", `{"a":1,"b":1}`, nil, remove("a"), remove("a"), false, `{"b":1}`},
@@ -650,5 +652,68 @@ func TestWiringMistakesPanic(t *testing.T) {
 			}()
 			f()
 		}()
+	}
+}
+
+// TestAfterASaveThatMergedValuesAreThoseOfBothSides saves twice in a turn,
+// with another turn's save before the first.
+func TestAfterASaveThatMergedValuesAreThoseOfBothSides(t *testing.T) {
+	union := func(mine, theirs map[string]int) (map[string]int, error) {
+		maps.Copy(mine, theirs)
+		return mine, nil
+	}
+	for _, test := range []struct {
+		name       string
+		merge      func(mine, theirs map[string]int) (map[string]int, error)
+		mine       func(cart map[string]int, n func(int)) // what the turn changes first
+		afterwards bool                                   // the value from before is changed in place
+		want       string                                 // "" for a conflict
+	}{
+		{"another's value is read anew", nil, func(_ map[string]int, n func(int)) { n(2) }, false, `{"cart":{"x":1,"y":2,"z":3},"n":2}`},
+		{"the old one must not be changed", nil, func(_ map[string]int, n func(int)) { n(2) }, true, ""},
+		{"a merged value is read anew", union, func(cart map[string]int, _ func(int)) { cart["a"] = 1 }, false, `{"cart":{"a":1,"x":1,"y":2,"z":3},"n":1}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			storage := state.NewMemory()
+			put(t, storage, conversationKey, `{"cart":{"x":1},"n":1}`)
+			s := state.NewConversation(storage)
+			cart, n := state.NewProperty[map[string]int](s, "cart"), state.NewProperty[int](s, "n")
+			cart.Merge = test.merge
+			ctx := newTurn(t)
+			before := value(t, ctx, cart)
+			test.mine(before, func(v int) { must(t, n.Set(ctx, v)) })
+			put(t, storage, conversationKey, `{"cart":{"x":1,"y":2},"n":1}`)
+			must(t, s.Save(ctx))
+			if test.afterwards {
+				before["z"] = 3
+			} else {
+				value(t, ctx, cart)["z"] = 3
+			}
+			err := s.Save(ctx)
+			if test.want == "" {
+				if !errors.Is(err, state.ErrConflict) {
+					t.Errorf("error is %v, stored %s", err, stored(t, storage, conversationKey))
+				}
+				return
+			}
+			if got := stored(t, storage, conversationKey); err != nil || got != test.want {
+				t.Errorf("stored %s (%v), want %s", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestNullIsNoValue(t *testing.T) {
+	s := state.NewConversation(state.NewMemory())
+	p := state.NewProperty[map[string]int](s, "m")
+	ctx := newTurn(t)
+	must(t, p.Set(ctx, nil))
+	def, err := p.GetOr(ctx, map[string]int{"a": 1})
+	if err != nil || def["a"] != 1 {
+		t.Errorf("after Set(nil), GetOr gives %v: %v", def, err)
+	}
+	def["b"] = 2
+	if got, ok, err := p.Get(ctx); !ok || err != nil || got["b"] != 2 {
+		t.Errorf("after the default was changed, Get gives %v, %v: %v", got, ok, err)
 	}
 }

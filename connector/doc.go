@@ -4,8 +4,8 @@ activities to a bot and take its replies. It is a core.Adapter that checks who
 calls, and proves who the bot is.
 
 	base, err := connector.New(&connector.Options{App: &connector.App{
-		ID:       os.Getenv("MicrosoftAppId"),
-		Password: os.Getenv("MicrosoftAppPassword"),
+		ID:       appID,
+		Password: appPassword,
 	}})
 	if err != nil {
 		log.Fatal(err)

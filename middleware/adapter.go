@@ -72,12 +72,13 @@ type Adapter struct {
 	TurnTimeout time.Duration
 
 	// Bare leaves out the Recover and Serialize that the adapter otherwise
-	// puts around the middleware it was given.
+	// puts around the middleware it was given, for authors who list their own.
 	Bare bool
 
 	// Logger gets one line for each HTTP request whose turn failed, and at
-	// debug level for each that did not. It never gets what users or bots
-	// say. The default, for nil, is slog.Default().
+	// debug level for each that did not. It gets nothing of what users or bots
+	// say but what is in the errors of handlers and of the base adapter. The
+	// default, for nil, is slog.Default().
 	Logger *slog.Logger
 
 	base     core.Adapter
@@ -110,7 +111,12 @@ func (a *Adapter) compose() {
 	if !a.Bare {
 		mw = append([]Middleware{Recover(), Serialize(nil)}, mw...)
 	}
-	a.chain = func(ctx context.Context, turn *Turn) error { return turn.handler(ctx, turn) }
+	a.chain = func(ctx context.Context, turn *Turn) error {
+		if err := turn.handler(ctx, turn); err != nil {
+			return err
+		}
+		return turn.invokeError() // before anything is saved
+	}
 	for _, m := range slices.Backward(mw) {
 		a.chain = m(a.chain)
 	}
@@ -125,9 +131,25 @@ func (a *Adapter) Process(ctx context.Context, act schema.Activity, h Handler) e
 // Continue runs a proactive turn in the conversation of ref: one that no
 // incoming activity caused. It passes through the middleware like any other,
 // is no user input, and replies to nothing. The ActivityID of ref is ignored.
+//
+// Within a turn of the same conversation, as its ctx tells, there is no other
+// turn to wait for: h runs at once, as a part of that turn.
 func (a *Adapter) Continue(ctx context.Context, ref schema.ConversationReference, h Handler) error {
+	turn := proactiveTurn(ref, h)
+	if outer, ok := ctx.Value(turnKey{}).(*Turn); ok && outer.adapter == a && conversationOf(outer) == conversationOf(turn) && !outer.hasEnded() {
+		turn.adapter = a
+		defer turn.end()
+		return h(ctx, turn)
+	}
+	return a.run(ctx, turn)
+}
+
+// turnKey is the key of the *Turn in a context.
+type turnKey struct{}
+
+func proactiveTurn(ref schema.ConversationReference, h Handler) *Turn {
 	ref.ActivityID = ""
-	return a.run(ctx, &Turn{
+	return &Turn{
 		Activity: schema.Activity{
 			Type:         schema.Event,
 			Name:         "ContinueConversation",
@@ -141,7 +163,7 @@ func (a *Adapter) Continue(ctx context.Context, ref schema.ConversationReference
 		handler:   h,
 		arrived:   time.Now(),
 		proactive: true,
-	})
+	}
 }
 
 func (a *Adapter) run(ctx context.Context, turn *Turn) error {
@@ -158,6 +180,7 @@ func (a *Adapter) run(ctx context.Context, turn *Turn) error {
 	defer a.end(turn)
 	a.once.Do(a.compose)
 	turn.adapter = a
+	ctx = context.WithValue(ctx, turnKey{}, turn)
 	return a.chain(state.NewContext(ctx, state.IDs{
 		Channel:      turn.Activity.ChannelID,
 		Conversation: turn.Activity.Conversation.ID,
@@ -211,6 +234,9 @@ func (a *Adapter) Close(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if len(a.running) == 0 {
+		return nil
+	}
 	for _, cancel := range a.running {
 		cancel()
 	}
@@ -272,9 +298,11 @@ func (a *Adapter) ProcessActivity(ctx context.Context, act schema.Activity, h ac
 }
 
 // ProactiveMessage is [Adapter.Continue] for a handler written for
-// msbotbuilder-go: it sends what the handler's OnMessage returns.
+// msbotbuilder-go: it sends what the handler's OnMessage returns. It does not
+// wait for the turns of the conversation: such handlers call it within one, and
+// have no context that would tell.
 func (a *Adapter) ProactiveMessage(ctx context.Context, ref schema.ConversationReference, h activity.Handler) error {
-	return a.Continue(ctx, ref, func(ctx context.Context, turn *Turn) error {
+	turn := proactiveTurn(ref, func(ctx context.Context, turn *Turn) error {
 		act := turn.Activity
 		act.Type, act.Name = schema.Message, ""
 		reply, err := h.OnMessage(&activity.TurnContext{Activity: act})
@@ -284,6 +312,8 @@ func (a *Adapter) ProactiveMessage(ctx context.Context, ref schema.ConversationR
 		_, err = turn.Send(ctx, reply)
 		return err
 	})
+	turn.beside = true
+	return a.run(ctx, turn)
 }
 
 // DeleteActivity deletes an activity that the bot has sent, through the base

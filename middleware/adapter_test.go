@@ -372,3 +372,59 @@ func TestWiringMistakesPanic(t *testing.T) {
 		}()
 	}
 }
+
+// TestAnOldBotMayWriteProactivelyWithinATurn has a handler that was written for
+// msbotbuilder-go send a second message in the only way that it has.
+func TestAnOldBotMayWriteProactivelyWithinATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &base{}
+		bot := middleware.NewAdapter(b)
+		begin := time.Now()
+		err := bot.ProcessActivity(t.Context(), withID("m1", message("x")), activity.HandlerFuncs{OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+			err := bot.ProactiveMessage(context.Background(), activity.GetCoversationReference(turn.Activity), activity.HandlerFuncs{
+				OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+					return schema.Activity{Type: schema.Message, Text: "extra"}, nil
+				}})
+			return schema.Activity{Type: schema.Message, Text: "reply"}, err
+		}})
+		if err != nil || time.Since(begin) != 0 {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		wantTexts(t, b.texts(), "extra", "reply")
+	})
+}
+
+func TestContinueWithinATurnIsAPartOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounter(state.NewMemory(), timeout, nil)
+		begin := time.Now()
+		err := c.bot.Process(t.Context(), message("x"), func(ctx context.Context, turn *middleware.Turn) error {
+			if err := c.inConversation.Set(ctx, 7); err != nil {
+				return err
+			}
+			return c.bot.Continue(ctx, turn.Reference(), func(ctx context.Context, inner *middleware.Turn) error {
+				n, err := c.inConversation.GetOr(ctx, 0)
+				if n != 7 || !inner.Proactive() {
+					t.Errorf("count is %d, proactive %v", n, inner.Proactive())
+				}
+				inner.SendText(ctx, "from within")
+				return errors.Join(err, c.inConversation.Set(ctx, 8))
+			})
+		})
+		if err != nil || time.Since(begin) != 0 {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		wantTexts(t, c.base.texts(), "from within")
+		c.say(t, "y", "y: 9 here, 1 in all")
+	})
+}
+
+func TestCloseOfAnIdleAdapterSucceedsWhateverItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if err := middleware.NewAdapter(&base{}).Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -23,6 +23,8 @@ type ExpireOptions struct {
 	Property string
 
 	// Keep names conversation state properties that expiry does not clear.
+	// With any, documents have no time to live: the storage would drop what is
+	// to be kept.
 	Keep []string
 
 	// Notice returns what the user is told when a conversation has expired;
@@ -41,8 +43,9 @@ type ExpireOptions struct {
 	// means none.
 	Grace time.Duration
 
-	// OnExpire, if not nil, is called once for each expiry, when the cleared
-	// state is stored and before the user is told.
+	// OnExpire, if not nil, is called once for each expiry, with the user input
+	// that gets the notice: when the cleared state is stored, and before the
+	// user is told.
 	OnExpire func(ctx context.Context, turn *Turn, expiry Expiry)
 
 	// Report is called with what went wrong without failing the turn: a
@@ -110,12 +113,19 @@ func IsUserInput(turn *Turn) bool {
 // is user input, the user is told, and the turn goes on with the activity as
 // it came, on fresh state; the handler finds out by [Expired]. An activity
 // that is no user input finds cleared state too, but the notice waits for the
-// next one that is. A handler that fails after the clearing does not undo it.
+// next one that is; what is stored for a stale conversation meanwhile, such as
+// a question that a proactive turn asks, is cleared with it. A handler that
+// fails after the clearing does not undo it.
 //
 // Expire must come with [AutoSave] of the same scope, which stores the time of
-// the user input after a turn that succeeded. It also gives what the turn
-// writes a time to live in the storage: until timeout and Grace after the last
-// user input, however often the bot writes.
+// the user input after a turn that succeeded: input whose turn fails, or goes
+// on elsewhere, has not counted yet. Times are kept in steps of 100 ns, rounded
+// up. Expire also gives what the turn writes a time to live in the storage:
+// until timeout and Grace after the last user input, however often the bot
+// writes.
+//
+// Each Expire tells the user. To expire a private conversation too, list a
+// second one with the notice NoticeText("").
 func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOptions) Middleware {
 	if conversation == nil {
 		panic("middleware: Expire of a nil scope")
@@ -213,7 +223,9 @@ func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (Expiry, bo
 			}
 		}
 		from := last.Time
-		if input {
+		if input && last.After(now) && !last.After(time.Now()) {
+			// A later input was served while this one waited: it counts.
+		} else if input {
 			from = now
 			if err := e.last.Set(ctx, at(now)); err != nil {
 				return Expiry{}, false, err
@@ -221,7 +233,7 @@ func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (Expiry, bo
 		} else if from.IsZero() {
 			from = now
 		}
-		if e.timeout > 0 {
+		if e.timeout > 0 && len(e.Keep) == 0 {
 			if err := e.conversation.ExpireAt(ctx, from.Add(e.lifetime)); err != nil {
 				return Expiry{}, false, err
 			}

@@ -653,3 +653,84 @@ func TestExpireOfANilScopePanics(t *testing.T) {
 	}()
 	middleware.Expire(nil, timeout, nil)
 }
+
+// TestAnEarlierInputThatIsServedLaterDoesNotSetTheClockBack has one of two
+// replicas serve a message late, which came before one that the other served.
+func TestAnEarlierInputThatIsServedLaterDoesNotSetTheClockBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storage := state.NewMemory()
+		a, b := newCounter(storage, timeout, nil), newCounter(storage, timeout, nil)
+		a.bot.TurnTimeout, b.bot.TurnTimeout = -1, -1
+		a.say(t, "start", "start: 1 here, 1 in all")
+		event := message("")
+		event.Type = schema.Event
+		var turns sync.WaitGroup
+		turns.Go(func() {
+			a.bot.Process(t.Context(), event, func(context.Context, *middleware.Turn) error {
+				time.Sleep(timeout / 2)
+				return nil
+			})
+		})
+		synctest.Wait()
+		turns.Go(func() { a.bot.Process(t.Context(), withID("1", message("one")), a.handle) })
+		synctest.Wait()
+		time.Sleep(timeout/2 - time.Second)
+		b.say(t, "two", "two: 2 here, 2 in all")
+		turns.Wait()
+		a.base.texts()
+		time.Sleep(timeout - 2*time.Second)
+		b.say(t, "three", "three: 4 here, 4 in all")
+	})
+}
+
+// TestInputsOfTwoReplicasKeepTheLaterTime is the main case of P29.
+func TestInputsOfTwoReplicasKeepTheLaterTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storage := state.NewMemory()
+		a, b := newCounter(storage, timeout, nil), newCounter(storage, timeout, nil)
+		a.say(t, "start", "start: 1 here, 1 in all")
+		var late sync.WaitGroup
+		late.Go(func() { // which reads before the other, and saves after it
+			a.bot.Process(t.Context(), message("one"), func(context.Context, *middleware.Turn) error {
+				time.Sleep(2 * time.Second)
+				return nil
+			})
+		})
+		time.Sleep(time.Second)
+		b.say(t, "two", "two: 2 here, 2 in all")
+		late.Wait()
+		time.Sleep(timeout - time.Second - 1)
+		b.say(t, "three", "three: 3 here, 3 in all")
+	})
+}
+
+func TestATimeWithEscapesIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storage := state.NewMemory()
+		c := newCounter(storage, timeout, nil)
+		storage.Write(t.Context(), map[string]state.Item{"test/conversations/c1": {Value: []byte(`{"lastAccessed":"1999-12-31T23:00:00\u002B00:00","count":5}`)}})
+		c.say(t, "x", notice, "x: 1 here, 1 in all")
+	})
+}
+
+func TestKeptPropertiesOutliveTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounter(state.NewMemory(), timeout, &middleware.ExpireOptions{Keep: []string{"language"}})
+		language := state.NewProperty[string](c.conversation, "language")
+		var got string
+		say := func(handle middleware.Handler) {
+			if err := c.bot.Process(t.Context(), message("x"), handle); err != nil {
+				t.Fatal(err)
+			}
+		}
+		say(func(ctx context.Context, turn *middleware.Turn) error { return language.Set(ctx, "sv") })
+		time.Sleep(timeout + 30*24*time.Hour)
+		say(func(ctx context.Context, turn *middleware.Turn) (err error) {
+			got, err = language.GetOr(ctx, "none")
+			return err
+		})
+		if got != "sv" {
+			t.Errorf("after a month the language is %s", got)
+		}
+	})
+}

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,24 +55,32 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 			return
 		}
 		turn.handler = h
+		kind := turn.Activity.Type // before anybody changes it
 		ctx := context.WithoutCancel(r.Context())
 		done := make(chan error, 1)
 		go func() {
 			err := errors.New("middleware: the handler ended its goroutine")
-			defer func() { a.requests.Add(-1); a.log(ctx, turn, err); done <- err }()
+			defer func() {
+				if v := recover(); v != nil { // where Recover was left out
+					err = &PanicError{v, debug.Stack()}
+				}
+				a.requests.Add(-1)
+				a.log(ctx, turn, err)
+				done <- err
+			}()
 			growStack(0)
 			err = a.run(ctx, turn)
 		}()
 
 		var ack <-chan time.Time
-		if after := cmp.Or(a.AckAfter, defaultAckAfter); after > 0 && !turn.buffer && turn.Activity.Type != schema.Invoke {
+		if after := cmp.Or(a.AckAfter, defaultAckAfter); after > 0 && !turn.buffer && kind != schema.Invoke {
 			timer := time.NewTimer(time.Until(turn.arrived.Add(after)))
 			defer timer.Stop()
 			ack = timer.C
 		}
 		select {
 		case err := <-done:
-			a.answer(w, turn, err)
+			a.answer(w, turn, kind, err)
 		case <-ack:
 			w.WriteHeader(http.StatusOK)
 		}
@@ -192,14 +202,15 @@ func (a *Adapter) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	http.Error(w, line, status)
 }
 
-// answer answers the request of a turn that has ended.
-func (a *Adapter) answer(w http.ResponseWriter, turn *Turn, err error) {
+// answer answers the request of a turn that has ended. The activity had the
+// given type.
+func (a *Adapter) answer(w http.ResponseWriter, turn *Turn, kind schema.ActivityTypes, err error) {
 	switch {
 	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed):
 		w.Header().Set("Retry-After", retryAfter)
 		http.Error(w, "busy", http.StatusServiceUnavailable)
 		return
-	case errors.Is(err, state.ErrMissingID):
+	case errors.Is(err, state.ErrMissingID) && len(missingIDs(turn)) > 0:
 		http.Error(w, "the activity lacks "+strings.Join(missingIDs(turn), ", "), http.StatusBadRequest)
 		return
 	case err != nil:
@@ -214,16 +225,12 @@ func (a *Adapter) answer(w http.ResponseWriter, turn *Turn, err error) {
 	switch {
 	case turn.buffer:
 		body, err = encodeReplies(replies, invoke)
-	case turn.Activity.Type != schema.Invoke:
+	case kind != schema.Invoke:
 	case invoke == nil:
 		http.Error(w, "not implemented", http.StatusNotImplemented)
 		return
-	case invoke.Status < 200 || invoke.Status > 599:
-		err = fmt.Errorf("middleware: invoke response with status %d", invoke.Status)
 	default:
-		if status = invoke.Status; invoke.Body != nil {
-			body, err = json.Marshal(invoke.Body)
-		}
+		status, body, err = invoke.Status, invoke.Body, invoke.err
 	}
 	if err != nil {
 		a.log(context.Background(), turn, err)
@@ -240,23 +247,20 @@ func (a *Adapter) answer(w http.ResponseWriter, turn *Turn, err error) {
 // encodeReplies writes the body that answers an activity which expects its
 // replies in the response. As in the official SDKs an invoke response is one of
 // them.
-func encodeReplies(replies []schema.Activity, invoke *invokeResponse) ([]byte, error) {
+func encodeReplies(replies []json.RawMessage, invoke *invokeResponse) ([]byte, error) {
 	if invoke != nil {
-		replies = append(replies[:len(replies):len(replies)], schema.Activity{
-			Type:  typeInvokeResponse,
-			Value: map[string]any{"": invoke},
-		})
+		encoded, err := wire.Encode(&schema.Activity{Type: typeInvokeResponse, Value: Value(invoke)})
+		if err != nil || invoke.err != nil {
+			return nil, errors.Join(err, invoke.err)
+		}
+		replies = append(slices.Clip(replies), encoded)
 	}
 	body := []byte(`{"activities":[`)
 	for i, r := range replies {
-		encoded, err := wire.Encode(&r)
-		if err != nil {
-			return nil, err
-		}
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = append(body, encoded...)
+		body = append(body, r...)
 	}
 	return append(body, `]}`...), nil
 }

@@ -467,3 +467,99 @@ func TestLogsNameNoTextAndNoStackInTheResponse(t *testing.T) {
 		t.Errorf("the response is %s", w.Body)
 	}
 }
+
+// TestWhatHasNoJSONFormFailsTheTurn: its replies or its response cannot be told,
+// so nothing is saved, and a second delivery is no repeat.
+func TestWhatHasNoJSONFormFailsTheTurn(t *testing.T) {
+	unencodable := map[string]any{"f": func() {}}
+	for _, test := range []struct {
+		name, activity string
+		handle         middleware.Handler
+	}{
+		{"a reply in the response", `"type":"message","deliveryMode":"expectReplies"`, func(ctx context.Context, turn *middleware.Turn) error {
+			_, err := turn.Send(ctx, schema.Activity{Text: "hi"}, schema.Activity{Attachments: []schema.Attachment{{Content: unencodable}}})
+			return err
+		}},
+		{"an invoke response", `"type":"invoke"`, func(ctx context.Context, turn *middleware.Turn) error {
+			turn.SetInvokeResponse(200, unencodable)
+			return nil
+		}},
+		{"an invoke response with an impossible status", `"type":"invoke"`, func(ctx context.Context, turn *middleware.Turn) error {
+			turn.SetInvokeResponse(99, nil)
+			return nil
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			storage := state.NewMemory()
+			c := newCounter(storage, timeout, nil)
+			c.bot.Logger = slog.New(slog.DiscardHandler)
+			h := c.bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+				return errors.Join(c.inConversation.Set(ctx, 7), test.handle(ctx, turn))
+			})
+			for range 2 {
+				w := post(t.Context(), h, `{`+test.activity+`,"id":"m1","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"},"recipient":{"id":"bot"}}`)
+				if w.Code != 500 {
+					t.Errorf("answer is %d %s", w.Code, w.Body)
+				}
+			}
+			if items, _ := storage.Read(t.Context(), []string{"test/conversations/c1"}); len(items) != 0 {
+				t.Errorf("stored: %v", items)
+			}
+		})
+	}
+}
+
+func TestARepliesContentIsThatAtTheSend(t *testing.T) {
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		card := map[string]any{}
+		for i := range 2 {
+			card["n"] = i
+			if _, err := turn.Send(ctx, schema.Activity{Attachments: []schema.Attachment{{Content: card}}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w := post(t.Context(), h, `{"type":"message","deliveryMode":"expectReplies","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`)
+	if body := w.Body.String(); !strings.Contains(body, `"n":0`) || !strings.Contains(body, `"n":1`) {
+		t.Errorf("answer is %s", body)
+	}
+}
+
+// TestAHandlerMayChangeTheActivity has it do so under the feet of the adapter.
+func TestAHandlerMayChangeTheActivity(t *testing.T) {
+	runs := 0
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		runs++
+		turn.Activity.Type, turn.Activity.ID = "ExpireConversation", "other"
+		return nil
+	})
+	for range 2 {
+		if w := post(t.Context(), h, `{"type":"invoke","id":"m1","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`); w.Code != 501 {
+			t.Errorf("answer is %d", w.Code)
+		}
+	}
+	if runs != 1 {
+		t.Errorf("it ran %d times", runs)
+	}
+}
+
+func TestAPanicWithoutRecoverIsAFailedTurn(t *testing.T) {
+	bot := newHTTP(&base{}, io.Discard)
+	bot.Bare = true
+	h := bot.HTTPHandler(func(context.Context, *middleware.Turn) error { panic("ouch") })
+	if w := post(t.Context(), h, `{"type":"message","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`); w.Code != 500 {
+		t.Errorf("answer is %d", w.Code)
+	}
+}
+
+// TestAMissingIDThatIsNotTheActivitysIs500 has a handler make a context of its own.
+func TestAMissingIDThatIsNotTheActivitysIs500(t *testing.T) {
+	user := state.NewProperty[int](state.NewUser(state.NewMemory()), "x")
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		return user.Set(state.NewContext(ctx, state.IDs{Channel: "test"}), 1)
+	})
+	if w := post(t.Context(), h, `{"type":"message","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`); w.Code != 500 {
+		t.Errorf("answer is %d %s", w.Code, w.Body)
+	}
+}

@@ -1,10 +1,10 @@
 package middleware
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -42,7 +42,10 @@ func (l *lastAccessed) UnmarshalJSON(data []byte) error {
 		l.Time = time.Unix(int64(sec), int64(frac*1e9)).UTC()
 		return nil
 	}
-	text := strings.Trim(string(data), `"`)
+	var text string
+	if json.Unmarshal(data, &text) != nil {
+		return errNoTime
+	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00"} {
 		if t, err := time.Parse(layout, text); err == nil {
 			l.Time = t.UTC()

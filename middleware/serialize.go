@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
-
-	"github.com/botlapse/botlapse/internal/wire"
 )
 
 // ErrBusy reports a turn that was not begun because too many turns of its
@@ -66,28 +64,32 @@ func Serialize(opts *SerializeOptions) Middleware {
 			answers:    answers{max: max(cmp.Or(o.Remember, defaultRemember), 0)},
 		}
 		return func(ctx context.Context, turn *Turn) error {
-			a := &turn.Activity
-			if a.Conversation.ID == "" {
+			key := conversationOf(turn)
+			if key.conversation == "" || turn.beside {
 				return next(ctx, turn)
 			}
-			key := conversationKey{a.ChannelID, a.Conversation.ID}
 			if err := s.enter(ctx, key); err != nil {
 				return err
 			}
 			defer s.leave(key)
-			if s.repeat(turn) {
+			d, invoke := deliveryOf(turn), turn.Activity.Type == schema.Invoke // before anybody changes it
+			if s.repeat(turn, d) {
 				return nil
 			}
 			if err := next(ctx, turn); err != nil {
 				return err
 			}
-			s.remember(turn)
+			s.remember(turn, d, invoke)
 			return nil
 		}
 	}
 }
 
 type conversationKey struct{ channel, conversation string }
+
+func conversationOf(turn *Turn) conversationKey {
+	return conversationKey{turn.Activity.ChannelID, turn.Activity.Conversation.ID}
+}
 
 // A serializer holds a lane for each conversation in which a turn is running.
 type serializer struct {
@@ -151,9 +153,9 @@ func (s *serializer) leave(key conversationKey) {
 }
 
 // repeat gives turn the answer of an earlier delivery of its activity.
-func (s *serializer) repeat(turn *Turn) bool {
+func (s *serializer) repeat(turn *Turn, d delivery) bool {
 	s.mu.Lock()
-	answer, ok := s.answers.get(deliveryOf(turn))
+	answer, ok := s.answers.get(d)
 	s.mu.Unlock()
 	if ok {
 		turn.mu.Lock()
@@ -163,8 +165,7 @@ func (s *serializer) repeat(turn *Turn) bool {
 	return ok
 }
 
-func (s *serializer) remember(turn *Turn) {
-	d := deliveryOf(turn)
+func (s *serializer) remember(turn *Turn, d delivery, invoke bool) {
 	if d.id == "" {
 		return
 	}
@@ -173,7 +174,7 @@ func (s *serializer) remember(turn *Turn) {
 	turn.mu.Unlock()
 	if answer.size() > maxAnswer {
 		answer.replies, answer.invoke = nil, nil
-		if turn.Activity.Type == schema.Invoke {
+		if invoke {
 			answer.invoke = &invokeResponse{Status: 200}
 		}
 	}
@@ -199,7 +200,7 @@ func deliveryOf(turn *Turn) delivery {
 	if len(a.ChannelID)+len(a.Conversation.ID)+len(a.Type)+len(a.ID) > maxDelivery {
 		return delivery{}
 	}
-	d := delivery{conversationKey{a.ChannelID, a.Conversation.ID}, a.Type, a.ID, time.Time{}}
+	d := delivery{conversationOf(turn), a.Type, a.ID, time.Time{}}
 	if a.Type != schema.Message && a.Type != schema.Invoke {
 		d.at = a.Timestamp.UTC()
 	}
@@ -208,26 +209,18 @@ func deliveryOf(turn *Turn) delivery {
 
 // An answer is what the HTTP response to a delivery holds.
 type answer struct {
-	replies []schema.Activity
+	replies []json.RawMessage
 	invoke  *invokeResponse
 }
 
-// size returns about how much memory the answer takes.
+// size returns how many bytes the answer has.
 func (a *answer) size() int {
 	n := 0
 	for _, r := range a.replies {
-		encoded, err := wire.Encode(&r)
-		if err != nil {
-			return maxAnswer + 1
-		}
-		n += len(encoded)
+		n += len(r)
 	}
 	if a.invoke != nil {
-		encoded, err := json.Marshal(a.invoke.Body)
-		if err != nil {
-			return maxAnswer + 1
-		}
-		n += len(encoded)
+		n += len(a.invoke.Body)
 	}
 	return n
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/wire"
 )
 
 // Values of the activity protocol that package schema does not name.
@@ -52,17 +54,32 @@ type Turn struct {
 	arrived   time.Time
 	proactive bool
 	buffer    bool // replies go into the HTTP response
+	beside    bool // does not wait for other turns of its conversation
 
 	mu        sync.Mutex
 	ended     bool
 	responded bool
-	replies   []schema.Activity
+	replies   []json.RawMessage // activities
 	invoke    *invokeResponse
 }
 
 type invokeResponse struct {
-	Status int `json:"status"`
-	Body   any `json:"body,omitempty"`
+	Status int             `json:"status"`
+	Body   json.RawMessage `json:"body,omitempty"`
+	err    error           // why there is none
+}
+
+func newInvokeResponse(status int, body any) *invokeResponse {
+	r := &invokeResponse{Status: status}
+	if body != nil {
+		if r.Body, r.err = json.Marshal(body); r.err != nil {
+			r.err = fmt.Errorf("middleware: invoke response: %w", r.err)
+		}
+	}
+	if status < 200 || status > 599 {
+		r.err = fmt.Errorf("middleware: invoke response with status %d", status)
+	}
+	return r
 }
 
 // Value returns a map that stands for a value of any JSON type, in the places
@@ -151,6 +168,12 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 		a.InputHint = schema.AcceptingInput
 	}
 	t.address(a)
+	var encoded json.RawMessage
+	if t.buffer && a.Type != typeInvokeResponse {
+		if encoded, err = wire.Encode(a); err != nil {
+			return "", fmt.Errorf("middleware: send %s: %w", a.Type, err)
+		}
+	}
 
 	t.mu.Lock()
 	ended := t.ended
@@ -160,7 +183,7 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 		t.invoke = invokeResponseOf(a.Value)
 		t.responded = true
 	case t.buffer:
-		t.replies = append(t.replies, *a)
+		t.replies = append(t.replies, encoded)
 		t.responded = t.responded || a.Type != schema.Trace
 	}
 	t.mu.Unlock()
@@ -204,23 +227,41 @@ func (t *Turn) address(a *schema.Activity) {
 // SetInvokeResponse sets the HTTP status and, encoded as JSON, the body by
 // which an invoke is answered; a nil body is none. The last one set counts.
 // An invoke for which none is set is answered with 501. The answer needs
-// [Adapter.HTTPHandler]: [Adapter.ProcessActivity] has no way to give it.
+// [Adapter.HTTPHandler]: [Adapter.ProcessActivity] has no way to give it. A
+// status that is none from 200 to 599, and a body that has no JSON form, fail
+// the turn.
 func (t *Turn) SetInvokeResponse(status int, body any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.invoke = &invokeResponse{status, body}
+	t.invoke = newInvokeResponse(status, body)
 }
 
 // invokeResponseOf reads the value of an activity of type invokeResponse.
 func invokeResponseOf(value map[string]any) *invokeResponse {
-	r := &invokeResponse{Status: 200, Body: value["body"]}
+	code := 200
 	switch status := value["status"].(type) {
 	case int:
-		r.Status = status
+		code = status
 	case float64:
-		r.Status = int(status)
+		code = int(status)
 	}
-	return r
+	return newInvokeResponse(code, value["body"])
+}
+
+// invokeError returns what is wrong with the invoke response.
+func (t *Turn) invokeError() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.invoke == nil {
+		return nil
+	}
+	return t.invoke.err
+}
+
+func (t *Turn) hasEnded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ended
 }
 
 // end makes later sends fail.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/core"
 
+	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
@@ -39,6 +40,7 @@ func _(base core.Adapter) {
 	for _, block := range blocks {
 		source += string(block[1])
 	}
+	source += "\t_, _ = app, err\n"
 	file := filepath.Join(t.TempDir(), "readme.go")
 	if err := os.WriteFile(file, []byte(source+"}\n"), 0o600); err != nil {
 		t.Fatal(err)

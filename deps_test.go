@@ -16,11 +16,13 @@ const module = "github.com/botlapse/botlapse"
 // allowed says what the packages below a folder may import of this module and
 // of others. The standard library is open to all but for what denied says.
 var allowed = map[string][]string{
-	"internal/wire":   {sdk + "/schema"},
-	"internal/object": {},
-	"state":           {module + "/internal/object"},
-	"state/statetest": {module + "/state"},
-	"middleware":      {module + "/state", module + "/internal/wire", sdk},
+	"internal/wire":     {sdk + "/schema"},
+	"internal/object":   {},
+	"state":             {module + "/internal/object"},
+	"state/statetest":   {module + "/state"},
+	"cosmos":            {module + "/state", azure + "/azcore", azure + "/azidentity", azure + "/data/azcosmos"},
+	"cosmos/cosmostest": {},
+	"middleware":        {module + "/state", module + "/internal/wire", sdk},
 	"connector": {module + "/internal/wire", sdk, azure + "/azcore", azure + "/azidentity",
 		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
 	"dialog":  {module + "/state", module + "/middleware", module + "/internal", sdk},

@@ -1,0 +1,44 @@
+package cosmos_test
+
+import (
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/azcosmos"
+
+	"github.com/botlapse/botlapse/cosmos/cosmostest"
+)
+
+// bare is the container bot/state through azcosmos alone.
+func bare(t testing.TB, server *cosmostest.Server) *azcosmos.ContainerClient {
+	t.Helper()
+	credential, err := azcosmos.NewKeyCredential(server.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := azcosmos.NewClientWithKey(server.Endpoint(), credential, &azcosmos.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: server}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	container, err := client.NewContainer("bot", "state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return container
+}
+
+func stored(t testing.TB, server *cosmostest.Server, id string) []byte {
+	t.Helper()
+	resp, err := bare(t, server).ReadItem(t.Context(), azcosmos.NewPartitionKeyString(id), id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Value
+}
+
+func put(t testing.TB, server *cosmostest.Server, id, item string) {
+	t.Helper()
+	if _, err := bare(t, server).UpsertItem(t.Context(), azcosmos.NewPartitionKeyString(id), []byte(item), nil); err != nil {
+		t.Fatal(err)
+	}
+}

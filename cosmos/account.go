@@ -1,6 +1,7 @@
 package cosmos
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -232,10 +233,11 @@ func (a *Account) newClient() (*azcosmos.Client, error) {
 	return azcosmos.NewClient(a.endpoint, a.options.Credential, o)
 }
 
-// discoveryKey and legacyKey mark the contexts of requests.
+// What the transport must know of a request is in its context.
 type (
-	discoveryKey struct{} // that are for their discovery only
-	legacyKey    struct{} // of items without a partition key
+	discoveryKey struct{} // it is for the discovery only
+	legacyKey    struct{} // its item has no partition key
+	bodyKey      struct{} // the []byte that is sent instead of its body
 )
 
 // A transport makes the requests of one client.
@@ -268,8 +270,11 @@ func (t *transport) Do(r *http.Request) (*http.Response, error) {
 	case r.Context().Value(discoveryKey{}) != nil:
 		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"id":"x"}`)), Request: r}, nil
 	case r.Context().Value(legacyKey{}) != nil:
-		r.Header["x-ms-documentdb-partitionkey"] = nil
 		r.Header.Set("x-ms-documentdb-partitionkey", "[{}]")
+	}
+	if body, ok := r.Context().Value(bodyKey{}).([]byte); ok {
+		r = r.Clone(r.Context())
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
 	return next.Do(r)
 }

@@ -1,11 +1,15 @@
 package cosmos_test
 
 import (
+	"bytes"
+	"io"
+	"net/http"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/azcosmos"
 
+	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 )
 
@@ -41,4 +45,31 @@ func put(t testing.TB, server *cosmostest.Server, id, item string) {
 	if _, err := bare(t, server).UpsertItem(t.Context(), azcosmos.NewPartitionKeyString(id), []byte(item), nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// spy returns an account whose replacements of containers are seen.
+func spy(t *testing.T, server *cosmostest.Server, replaced func(body []byte)) *cosmos.Account {
+	account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: spying{server, replaced}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(account.Close)
+	return account
+}
+
+type spying struct {
+	*cosmostest.Server
+	replaced func([]byte)
+}
+
+func (s spying) Do(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPut {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		s.replaced(body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return s.Server.Do(r)
 }

@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
 	"dialog":  {module + "/state", module + "/middleware", module + "/internal", sdk},
 	"samples": {module, sdk},
-	"cmd":     {module, sdk, "github.com/spf13/cobra", "github.com/joho/godotenv"},
+	"cmd":     {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv"},
 }
 
 const (

@@ -11,14 +11,23 @@ import (
 	"github.com/botlapse/botlapse/state"
 )
 
-// newBot returns the multi-turn bot over base, with its state in storage: its
-// adapter and its handler.
-func newBot(base core.Adapter, storage state.Storage, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler) {
-	conversation, user := state.NewConversation(storage), state.NewUser(storage)
+// storages are where the bot keeps its state.
+type storages struct{ conversation, user state.Storage }
+
+func inMemory() storages {
+	m := state.NewMemory()
+	return storages{m, m}
+}
+
+// newBot returns the multi-turn bot over base: its adapter and its handler.
+func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler) {
+	conversation, user := state.NewConversation(s.conversation), state.NewUser(s.user)
+	conversation.KeyForm, user.KeyForm = c.keyForm, c.keyForm
 	adapter := middleware.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, c.expireAfter, &middleware.ExpireOptions{
 			Notice: middleware.NoticeText(c.expireMessage),
+			Grace:  c.grace(),
 		}),
 	)
 	adapter.Logger = logger

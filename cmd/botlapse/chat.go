@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/botlapse/botlapse/dialog"
-	"github.com/botlapse/botlapse/state"
 )
 
 // maxLine is the longest line that chat reads, in bytes.
@@ -53,7 +52,7 @@ func (p *program) chatCommand() *cobra.Command {
 
 // chat reads messages until the end of input or until ctx is done.
 func (p *program) chat(ctx context.Context, c *config, user, channel string) error {
-	bot, handle := newBot(&terminal{out: p.stdout}, state.NewMemory(), c, p.logger(c))
+	bot, handle := newBot(&terminal{out: p.stdout}, inMemory(), c, p.logger(c))
 	defer bot.Close(context.WithoutCancel(ctx))
 	ask := func() {}
 	if f, ok := p.stdin.(*os.File); ok && isTerminal(f) {

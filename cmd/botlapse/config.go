@@ -17,12 +17,15 @@ import (
 	"github.com/joho/godotenv"
 
 	"github.com/botlapse/botlapse/connector"
+	"github.com/botlapse/botlapse/state"
 )
 
 // A config is what the environment and .env say.
 type config struct {
 	app                  connector.App // without an ID if there are no credentials
 	certificateFile      string
+	cosmos               cosmosConfig
+	keyForm              state.KeyForm
 	allowedHosts         []string
 	operationsPerHour    int
 	maxTurns             int
@@ -78,6 +81,30 @@ var variables = []variable{
 		func(c *config, v string) error { c.host = v; return nil }},
 	{"PORT", "3978", "The port that serve listens on, 0 to 65535. 0 means one that is free.",
 		func(c *config, v string) (err error) { c.port, err = parsePort(v); return err }},
+	{"CosmosDbEndpoint", "", "The Cosmos DB account in which serve keeps state, such as\nhttps://bot.documents.azure.com. Empty for memory, which forgets at the end.",
+		func(c *config, v string) error { c.cosmos.endpoint = v; return nil }},
+	{"CosmosDbAuthKey", "", "The account key. Empty for an Azure credential: a managed identity, a workload\nidentity, or that of the Azure CLI.",
+		func(c *config, v string) error { c.cosmos.key = v; return nil }},
+	{"CosmosDbDatabaseId", "", "The database.",
+		func(c *config, v string) error { c.cosmos.database = v; return nil }},
+	{"CosmosDbConversationStateContainerId", "conversations", "The container of the conversation state.",
+		func(c *config, v string) error { c.cosmos.conversation = v; return nil }},
+	{"CosmosDbUserStateContainerId", "users", "The container of the user state.",
+		func(c *config, v string) error { c.cosmos.user = v; return nil }},
+	{"CosmosDbTimeToLive", "-1", "How many seconds the conversation state is kept after the last user input. -1 for\nExpireAfterSeconds and a day; nothing is deleted then if that is 0.",
+		func(c *config, v string) (err error) { c.cosmos.timeToLive, err = parseTTL(v); return err }},
+	{"CosmosDbInitialize", "true", "Whether serve creates what is missing, and checks what is there, at its start.",
+		func(c *config, v string) (err error) { c.cosmos.initialize, err = parseBool(v); return err }},
+	{"CosmosDbCreateDatabase", "false", "Whether the database may be created.",
+		func(c *config, v string) (err error) { c.cosmos.createDatabase, err = parseBool(v); return err }},
+	{"CosmosDbUpdateTimeToLive", "false", "Whether the time to live of a container that exists may be changed.",
+		func(c *config, v string) (err error) { c.cosmos.updateTimeToLive, err = parseBool(v); return err }},
+	{"CosmosDbThroughput", "0", "The request units a second of each container that is created. 0 for none of its\nown, as serverless accounts and databases with shared throughput want it.",
+		func(c *config, v string) (err error) { c.cosmos.throughput, err = parseCount(v); return err }},
+	{"CosmosDbKeySuffix", "", "What is put at the end of every id, so that several bots can share containers.",
+		func(c *config, v string) (err error) { c.cosmos.keySuffix, err = parseSuffix(v); return err }},
+	{"CosmosDbKeyForm", "dotnet", "Whose bots the containers are shared with: dotnet or javascript.",
+		func(c *config, v string) (err error) { c.keyForm, err = parseKeyForm(v); return err }},
 	{"TLS_CERT_FILE", "", "A file with the certificate chain, in PEM, for serve to speak https itself.\nWithout it, a proxy has to: channels call https addresses only.",
 		func(c *config, v string) error { c.tlsCertFile = v; return nil }},
 	{"TLS_KEY_FILE", "", "A file with the private key of TLS_CERT_FILE, in PEM.",
@@ -147,6 +174,11 @@ func (c *config) forServing() error {
 			problem("TLS_CERT_FILE is %q, TLS_KEY_FILE is %q: must be a certificate and its key: %w", c.tlsCertFile, c.tlsKeyFile, err)
 		}
 		c.tls = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	}
+	if c.cosmos.endpoint != "" {
+		problems = append(problems, c.cosmos.check())
+	} else if c.cosmos.key != "" || c.cosmos.database != "" {
+		problem("CosmosDbEndpoint is empty: with CosmosDbAuthKey or CosmosDbDatabaseId it must be the URL of the account")
 	}
 	return errors.Join(problems...)
 }

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/spf13/cobra"
 )
 
@@ -32,6 +33,8 @@ type program struct {
 	lookup         func(name string) (value string, ok bool) // of the environment
 	envFile        string
 	transport      http.RoundTripper // of what it sends; nil for the network
+
+	cosmosTransport policy.Transporter // likewise, to Cosmos DB
 }
 
 // run carries out a command line and returns the exit status.
@@ -48,7 +51,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.AddCommand(p.serveCommand(), p.chatCommand())
+	root.AddCommand(p.serveCommand(), p.chatCommand(), p.cosmosCommand())
 	problems := flatten(root.ExecuteContext(ctx))
 	for _, err := range problems {
 		fmt.Fprintln(p.stderr, "botlapse:", err)

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/botlapse/botlapse/connector"
-	"github.com/botlapse/botlapse/state"
 )
 
 // stopTimeout is how long running turns may take to end when the server stops.
@@ -63,8 +62,21 @@ func (p *program) serve(ctx context.Context, c *config) error {
 		return err
 	}
 	defer base.Close()
-	storage := state.NewMemory()
-	bot, handle := newBot(base, storage, c, logger)
+	kept := inMemory()
+	if c.cosmos.endpoint != "" {
+		account, err := c.cosmos.account(p.cosmosTransport)
+		if err != nil {
+			return err
+		}
+		defer account.Close()
+		if c.cosmos.initialize {
+			if err := p.initialize(ctx, c, account, logger); err != nil {
+				return err
+			}
+		}
+		kept = c.cosmos.storages(account)
+	}
+	bot, handle := newBot(base, kept, c, logger)
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", bot.HTTPHandler(handle))
@@ -72,8 +84,9 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
-		_, err := storage.Read(ctx, []string{"readyz"})
-		if err = errors.Join(base.Ready(ctx), err); err != nil {
+		_, errConversation := kept.conversation.Read(ctx, []string{"readyz"})
+		_, errUser := kept.user.Read(ctx, []string{"readyz"})
+		if err := errors.Join(base.Ready(ctx), errConversation, errUser); err != nil {
 			logger.WarnContext(ctx, "not ready", "error", err)
 			http.Error(w, "not ready", http.StatusServiceUnavailable)
 			return

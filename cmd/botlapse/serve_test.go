@@ -42,10 +42,15 @@ func (s *safeBuffer) String() string {
 
 func start(t *testing.T, set map[string]string) *server {
 	t.Helper()
-	return startWith(t, set, nil)
+	return startProgram(t, set, func(*program) {})
 }
 
 func startWith(t *testing.T, set map[string]string, transport http.RoundTripper) *server {
+	t.Helper()
+	return startProgram(t, set, func(p *program) { p.transport = transport })
+}
+
+func startProgram(t *testing.T, set map[string]string, with func(*program)) *server {
 	t.Helper()
 	all := map[string]string{"PORT": "0"}
 	for name, value := range set {
@@ -54,7 +59,8 @@ func startWith(t *testing.T, set map[string]string, transport http.RoundTripper)
 	ctx, stop := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	s := &server{stop: stop, done: make(chan int, 1), logs: &safeBuffer{}}
-	p := &program{stdin: strings.NewReader(""), stdout: in, stderr: s.logs, lookup: environment(all), envFile: "no such file", transport: transport}
+	p := &program{stdin: strings.NewReader(""), stdout: in, stderr: s.logs, lookup: environment(all), envFile: "no such file"}
+	with(p)
 	go func() { s.done <- p.run(ctx, []string{"serve"}) }()
 	lines := bufio.NewScanner(out)
 	lines.Scan()

@@ -37,7 +37,7 @@ step tests
 go test -race -shuffle=on ./...
 
 if [ "${1-}" = all ]; then
-	step "JavaScript SDK"
+	step "JavaScript SDK and Cosmos DB servers of others"
 	command -v npm >/dev/null || fail "check.sh all needs Node"
 	(cd interop/js && npm ci --no-audit --no-fund --loglevel=error)
 	go test -race -tags interop ./interop/...

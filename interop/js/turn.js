@@ -88,6 +88,6 @@ async function main() {
     }
 }
 
-module.exports = { runTurn };
+module.exports = { runTurn, CollectingAdapter };
 
 if (require.main === module) main();

@@ -8,8 +8,9 @@ var yesNo = map[string]bool{
 	"false": false, "nope": false, "nop": false, "no": false, "disagree": false, "👎": false, "🖐": false,
 }
 
-// recognizeBoolean finds the first word in a text that says yes or no. "Not
-// ok" says no, and "not sure" neither.
+// recognizeBoolean finds the first word in a text that says yes or no. A yes
+// that is negated, as in "not ok" and "I don't agree", says no, and "not sure"
+// neither.
 func recognizeBoolean(text string) (value, ok bool) {
 	words := tokenize(text)
 	for i, word := range words {
@@ -17,13 +18,23 @@ func recognizeBoolean(text string) (value, ok bool) {
 		if !ok {
 			continue
 		}
-		if i > 0 && words[i-1] == "not" {
-			if word == "sure" {
-				continue
-			}
-			value = value && word != "ok"
+		if negated := isNegated(words[:i]); negated && word == "sure" {
+			continue
+		} else if negated {
+			value = false
 		}
 		return value, true
 	}
 	return false, false
+}
+
+// isNegated reports whether the words before another say that it is not so.
+func isNegated(words []string) bool {
+	for _, word := range words[max(len(words)-3, 0):] {
+		switch word {
+		case "not", "t", "dont", "isnt", "cannot", "cant", "never": // the t of don't
+			return true
+		}
+	}
+	return false
 }

@@ -7,6 +7,7 @@ func TestYesAndNoAreRecognized(t *testing.T) {
 		"true": true, "yes": true, "yep": true, "y": true, "sure": true, "ok": true, "agree": true, "👍": true, "👌": true, "yeah": true, "yup": true,
 		"false": false, "nope": false, "nop": false, "no": false, "not ok": false, "disagree": false, "👎": false, "🖐": false,
 		"yes please": true, "no thanks": false, "yes no": true, "no yes": false, "YES!": true, " No. ": false, "well, sure": true, "👍🏽": true, "that's not ok": false,
+		"I do not agree": false, "I don't agree": false, "dont agree": false, "that's not true": false, "not yes": false, "not a yes": false, "not so ok": false, "I don’t agree": false,
 		"not no": false, "I'm not sure. No.": false,
 	} {
 		if got, ok := recognizeBoolean(text); got != want || !ok {

@@ -144,10 +144,10 @@ var ordinals = map[string]int{
 // findOrdinal finds the first ordinal among words that numbers one of n
 // choices, and returns its index.
 func findOrdinal(words []string, n int) (index int, word string, ok bool) {
-	for _, word := range words {
+	for i, word := range words {
 		number := ordinals[word]
-		if word == "last" {
-			number = n
+		if i > 0 && number >= 1 && number <= 9 {
+			number += int(tens[words[i-1]]) // twenty-first
 		}
 		if digits, ok := cutOrdinalSuffix(word); ok {
 			number = 0

@@ -19,7 +19,7 @@ func TestChoicesAreRecognized(t *testing.T) {
 	}{
 		{"Car", transports, "Car"}, {"car", transports, "Car"}, {" car ", transports, "Car"}, {"the car please", transports, "Car"}, {"CAR!", transports, "Car"},
 		{"bus car", transports, "Bus"}, {"1", transports, "Car"}, {"(2)", transports, "Bus"}, {"2.0", transports, "Bus"}, {"I want 3", transports, "Bicycle"},
-		{"one", transports, "Car"}, {"third", transports, "Bicycle"}, {"2nd", transports, "Bus"}, {"the second one", transports, "Bus"}, {"the last", transports, "Bicycle"},
+		{"one", transports, "Car"}, {"third", transports, "Bicycle"}, {"2nd", transports, "Bus"}, {"the second one", transports, "Bus"},
 		{"the car, not the bus", transports, "Car"}, {"number three", transports, "Bicycle"},
 		{"espresso", drinks, "Coffee"}, {"a flat white, please", drinks, "Coffee"}, {"flat, small, white", drinks, "Coffee"}, {"green tea", drinks, "Tea"}, {"chai", drinks, "Tea"},
 		{"iced coffee", drinks, "Iced coffee"}, {"an iced coffee", drinks, "Iced coffee"}, {"coffee", drinks, "Coffee"}, {"iced, but not too strong coffee", drinks, "Coffee"},
@@ -77,6 +77,21 @@ func TestChoicesAreShownAsTheChannelCan(t *testing.T) {
 		}
 		if a := renderChoices(channel, "Ok?", many[:most+1]); len(a.SuggestedActions.Actions) != 0 {
 			t.Errorf("%s shows %d suggested actions", channel, most+1)
+		}
+	}
+}
+
+func TestOrdinalsOfTwoWords(t *testing.T) {
+	var many []string
+	for i := range 25 {
+		many = append(many, "choice-"+string(rune('a'+i)))
+	}
+	if found, ok := recognizeChoice("the twenty-first", Choices(many...)); !ok || found.Index != 20 {
+		t.Errorf("twenty-first of 25 is %v, %v", found, ok)
+	}
+	for _, text := range []string{"the twenty-first", "thirty second", "at last", "the last one before"} {
+		if found, ok := recognizeChoice(text, Choices("Car", "Bus", "Bicycle")); ok && found.Index != 0 {
+			t.Errorf("%q of 3 is %v", text, found)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"cmp"
 	"math"
 	"regexp"
 	"strconv"
@@ -33,43 +34,87 @@ func numberAt(words []string) (float64, bool) {
 		}
 	}
 	if n, rest, ok := digitsAt(words); ok {
-		return sign * scale(n, rest), true
+		if n < 0 {
+			sign, n = -sign, -n
+		}
+		return sign * tail(n, rest), true
 	}
 	if words[0] == "point" && len(words) > 1 {
 		n := decimalsAt(words[1:])
 		return sign * n, n > 0
 	}
-	n, rest, ok := spelledAt(words)
-	if !ok {
-		return 0, false
+	if n, rest, ok := spelledAt(words); ok {
+		return sign * tail(n, rest), true
 	}
-	if len(rest) > 1 && rest[0] == "point" {
-		n += decimalsAt(rest[1:])
-	} else if len(rest) > 2 && rest[0] == "and" && rest[1] == "a" && rest[2] == "half" {
-		n += 0.5
-	} else if len(rest) > 0 && rest[0] == "dozen" {
-		n *= 12
+	if denominator := denominators[words[min(1, len(words)-1)]]; denominator > 0 && (words[0] == "a" || words[0] == "an") {
+		return sign / denominator, true
 	}
-	return sign * n, true
+	return 0, false
+}
+
+// tail adds to a number what the words behind it say: a fraction, decimals, or
+// a multiplier.
+func tail(n float64, words []string) float64 {
+	words = words[:min(len(words), maxSpelled)]
+	at := func(i int) string {
+		if i < len(words) {
+			return words[i]
+		}
+		return barrier
+	}
+	whole := n == math.Trunc(n)
+	switch denominator := denominators[at(0)]; {
+	case denominator > 0 && (n == 1 || strings.HasSuffix(at(0), "s") || denominator == 4 || denominator == 2):
+		n, words = n/denominator, words[1:]
+	case whole && fraction.MatchString(at(0)):
+		part, _, ok := digitsAt(words)
+		if ok && part < 1 {
+			n, words = n+part, words[1:]
+		}
+	case at(0) == "point" && whole:
+		n += decimalsAt(words[1:])
+	case at(0) == "and" && at(1) == "a" && at(2) == "half":
+		n, words = n+0.5, words[3:]
+	}
+	for _, word := range words {
+		multiplier := cmp.Or(magnitudes[word], letters[word])
+		if word == "dozen" {
+			multiplier = 12
+		}
+		if multiplier == 0 {
+			break
+		}
+		n *= multiplier
+	}
+	return n
+}
+
+var fraction = regexp.MustCompile(`^\d{1,15}/\d{1,15}$`)
+
+// denominators are the words that divide what they follow: three quarters.
+var denominators = map[string]float64{
+	"halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6,
+	"seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8, "ninth": 9, "ninths": 9, "tenth": 10, "tenths": 10, "hundredth": 100, "hundredths": 100,
 }
 
 // numeral is a number in digits that fills a word.
-var numeral = regexp.MustCompile(`^([-+]?)(\d{1,3}(?:,\d{3})+|\d+|)(\.\d+)?(?:e([-+]?\d+)|\^([-+]?\d+)|/(\d+)|([kmb])|(%))?$`)
+var numeral = regexp.MustCompile(`^([-+]?)(\d{1,3}(?:,\d{3})+|\d+|)(\.\d+|,\d{1,2})?(?:e([-+]?\d+)|\^([-+]?\d+)|/(\d+)|([kmb])|(%))?$`)
 
 var letters = map[string]float64{"k": 1e3, "m": 1e6, "b": 1e9}
 
 // digitsAt reads a number in digits. Groups of three digits that follow it
 // after a space belong to it.
 func digitsAt(words []string) (n float64, rest []string, ok bool) {
-	if !strings.ContainsRune("+-.0123456789", rune(words[0][0])) {
+	if words[0] == barrier || !strings.ContainsRune("+-.0123456789", rune(words[0][0])) {
 		return 0, nil, false // most words; matching them would take long
 	}
 	m := numeral.FindStringSubmatch(words[0])
-	if m == nil || m[2] == "" && m[3] == "" {
+	if m == nil || m[2] == "" && (m[3] == "" || m[3][0] == ',') {
 		return 0, nil, false
 	}
 	rest = words[1:]
 	whole := strings.ReplaceAll(m[2], ",", "")
+	m[3] = strings.Replace(m[3], ",", ".", 1)
 	if m[0] == m[1]+m[2] && len(whole) <= 3 {
 		for len(rest) > 0 && len(rest[0]) == 3 && isDigits(rest[0]) && len(whole) < maxDigits {
 			whole, rest = whole+rest[0], rest[1:]
@@ -112,18 +157,6 @@ var tens = map[string]float64{
 }
 
 var magnitudes = map[string]float64{"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
-
-// scale multiplies a number in digits by the magnitudes in words behind it.
-func scale(n float64, words []string) float64 {
-	for _, word := range words {
-		magnitude, ok := magnitudes[word]
-		if !ok {
-			break
-		}
-		n *= magnitude
-	}
-	return n
-}
 
 // spelledAt reads a number in words.
 func spelledAt(words []string) (n float64, rest []string, ok bool) {
@@ -185,12 +218,15 @@ func spelledAt(words []string) (n float64, rest []string, ok bool) {
 // maxSpelled is more than the words of the longest number.
 const maxSpelled = 64
 
-// decimalsAt reads the words behind "point": digits, one by one or as figures.
+// decimalsAt reads the words behind "point": digits, one by one, in words or in
+// figures.
 func decimalsAt(words []string) float64 {
 	digits := "0."
 	for _, word := range words[:min(len(words), maxSpelled)] {
 		if unit, ok := units[word]; ok && unit < 10 {
 			digits += strconv.Itoa(int(unit))
+		} else if word != barrier && len(word) < 20 && isDigits(word) {
+			digits += word
 		} else {
 			break
 		}
@@ -199,37 +235,70 @@ func decimalsAt(words []string) float64 {
 	return n
 }
 
+// A barrier stands between words that are no part of the same number, since
+// more than blanks parts them. It is in none of the tables.
+const barrier = ""
+
 // numberWords splits a text into words in lower case, of letters or of what
-// numerals are made of. Hyphens split between letters, as in forty-two, and after
-// a digit, where they are no sign.
+// numerals are made of, with barriers between them. Hyphens split between
+// letters, as in forty-two, without a barrier, and after a digit, where they are
+// no sign.
 func numberWords(text string) []string {
 	var words []string
 	var word []byte
+	part := func() {
+		if len(words) > 0 && words[len(words)-1] != barrier {
+			words = append(words, barrier)
+		}
+	}
 	flush := func() {
+		if len(word) == 0 {
+			return
+		}
 		// What ends a sentence or a clause is no part of a numeral.
-		w := strings.TrimRight(string(word), ".,^/+-")
-		if w = strings.TrimLeft(w, "^/,"); w != "" {
+		all := string(word)
+		word = word[:0]
+		w := strings.TrimRight(all, ".,^/+-")
+		parted := len(w) < len(all)
+		if cut := strings.TrimLeft(w, "^/,"); len(cut) < len(w) {
+			part()
+			w = cut
+		}
+		if all == "-" && (len(words) == 0 || words[len(words)-1] == barrier || !isDigit(words[len(words)-1][0])) {
+			w, parted = "minus", false
+		}
+		if w != "" {
 			words = append(words, w)
 		}
-		word = word[:0]
+		if parted {
+			part()
+		}
 	}
 	previous := ' '
 	for i, c := range text {
 		c = fold(c)
 		next, _ := utf8.DecodeRuneInString(text[i+runeLen(text[i:]):])
 		switch {
-		case c == '-' && (unicode.IsLetter(previous) && unicode.IsLetter(fold(next)) || unicode.IsDigit(previous)):
+		case c == '-' && unicode.IsLetter(previous) && unicode.IsLetter(fold(next)):
 			flush()
+		case c == '-' && unicode.IsDigit(previous):
+			flush()
+			part()
 		case unicode.IsLetter(c) || unicode.IsDigit(c) || c == '_' || strings.ContainsRune("+-.,^/%", c):
 			word = utf8.AppendRune(word, c)
+		case c == ' ' || c == '\t' || c == '\u00a0' || c == '\u202f':
+			flush()
 		default:
 			flush()
+			part()
 		}
 		previous = c
 	}
 	flush()
 	return words
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func runeLen(s string) int {
 	_, n := utf8.DecodeRuneInString(s)

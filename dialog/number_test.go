@@ -18,6 +18,16 @@ func TestNumbersAreRecognized(t *testing.T) {
 		"one half": 0.5, "a half": 0.5, "negative forty": -40, "negative 40": -40,
 		// Where one number ends.
 		"ten twenty": 10, "one two three": 1, "twenty and five": 20, "5 and 3": 5, "30 or 31": 30, "between 3 and 5": 3, "5-3": 5, "2026-11-21": 2026,
+		// What punctuation parts is not one number.
+		"5-100": 5, "18–100": 18, "1, 200": 1, "2, 300 of them": 2, "1:200": 1, "5 (100)": 5, "I am 30. 100 percent": 30, "1\n200": 1, "$5-$100": 5, "3*100": 3,
+		"555-123-4567": 555, "room 12, 345": 12, "twenty, five": 20, "twenty. five": 20, "one hundred, five": 100, "minus, 5": 5, "negative: 5": 5,
+		// Signs that stand alone.
+		"- 5": -5, "it is - 5 degrees": -5, "10 - 5": 10, "− 5": -5,
+		// Fractions.
+		"1 1/2": 1.5, "-1 1/2": -1.5, "three quarters": 0.75, "two thirds": 2.0 / 3, "one third": 1.0 / 3, "seven-eighths": 0.875, "one hundredth": 0.01, "a third": 1.0 / 3, "a quarter": 0.25,
+		"two and a half million": 2.5e6, "twenty fifth": 20, "3 quarters": 0.75,
+		// Multipliers.
+		"3 dozen": 36, "12 k": 12000, "5 b": 5e9, "one thousand million": 1e9, "2 and a half": 2.5, "5 point 5": 5.5, "2,5": 2.5, "1,50": 1.5,
 		// Digits and what stands around them.
 		"0": 0, ".5": 0.5, "1,000,000.5": 1000000.5, "1.000": 1, "1e-3": 0.001, "2.5 million": 2.5e6, "12 345 678": 12345678, "−5": -5, "(42)": 42, "42!": 42, "42, please": 42,
 		"age: 30": 30, "x 5": 5, "$5": 5, "5€": 5, "5 kg": 5, "99999999999999999999": 1e20, "it is 7.": 7,

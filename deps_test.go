@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"connector": {module + "/internal/wire", sdk, azure + "/azcore", azure + "/azidentity",
 		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
 	"dialog":  {module + "/state", module + "/middleware", module + "/internal", sdk},
-	"samples": {module, sdk},
+	"samples": {module, sdk, "github.com/joho/godotenv"},
 	"cmd":     {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv"},
 }
 

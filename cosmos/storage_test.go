@@ -534,7 +534,3 @@ func TestAccountsThatCannotBeAreReportedAtOnce(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkStorage(b *testing.B) {
-	statetest.Benchmark(b, func(b *testing.B) state.Storage { return newStorage(b, newServer(b, byID)) })
-}

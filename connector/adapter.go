@@ -179,12 +179,8 @@ func (a *Adapter) Ready(ctx context.Context) error {
 	if a.verifier == nil {
 		return nil
 	}
-	_, keysErr := a.verifier.channel.find(ctx, "")
-	if errors.Is(keysErr, errUnknownKey) {
-		keysErr = nil // but there are others
-	}
-	_, tokenErr := a.tokens.get(ctx)
-	return errors.Join(keysErr, tokenErr)
+	_, err := a.tokens.get(ctx)
+	return errors.Join(a.verifier.channel.ready(ctx), err)
 }
 
 // ParseRequest checks that a request is authentic, and reads its activity.
@@ -204,7 +200,7 @@ func (a *Adapter) Ready(ctx context.Context) error {
 // 100 levels deep, or has more than 10000 elements in its arrays. Fields that
 // package schema has no place for are dropped; values that are no objects are
 // held as package middleware's Value says; of fields that are there twice, the
-// last one counts.
+// last one counts, or is laid over the others if they are objects.
 func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Activity, error) {
 	var id *identity
 	var err error
@@ -249,6 +245,11 @@ func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Act
 // from this machine too, but is as a rule for another host or from a page's
 // origin.
 func checkLocal(r *http.Request) error {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"} {
+		if r.Header.Get(name) != "" {
+			return errors.New("requests that were passed on are not answered")
+		}
+	}
 	from, _, _ := net.SplitHostPort(r.RemoteAddr)
 	to := url.URL{Host: r.Host}
 	switch {

@@ -12,8 +12,8 @@ import (
 )
 
 // GetConversationMembers returns who takes part in the conversation of ref. It
-// repeats requests and fails like [Adapter.SendActivity]. Channels that can
-// tell only a part of many members, such as Teams, tell the first few thousand.
+// repeats requests and fails like [Adapter.SendActivity]. An answer of more than
+// 4 MiB is an error.
 func (a *Adapter) GetConversationMembers(ctx context.Context, ref schema.ConversationReference) ([]schema.ChannelAccount, error) {
 	if ref.Conversation.ID == "" {
 		return nil, errNoConversation

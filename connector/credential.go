@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"sync"
 	"time"
@@ -110,6 +109,11 @@ func (a *App) check() error {
 	default:
 		problem("Type is %q: must be MultiTenant, SingleTenant, UserAssignedMSI or WorkloadIdentity", a.Type)
 	}
+	if len(problems) == 0 {
+		if _, err := a.newCredential(http.DefaultClient); err != nil {
+			problem("%w", err)
+		}
+	}
 	return errors.Join(problems...)
 }
 
@@ -206,16 +210,10 @@ func (e *TokenError) Error() string {
 	if e.Code != "" {
 		text += " " + e.Code
 	}
-	if e.unanswered() {
+	if answered := (*azidentity.AuthenticationFailedError)(nil); !errors.As(e.Err, &answered) {
 		text += ": " + e.Err.Error()
 	}
 	return text
-}
-
-// unanswered reports whether Err is of the network, or our own.
-func (e *TokenError) unanswered() bool {
-	network := (*url.Error)(nil)
-	return errors.As(e.Err, &network) || errors.Is(e.Err, errClosed)
 }
 
 // Unwrap returns Err.
@@ -318,13 +316,18 @@ func (s *tokenSource) fetch() *tokenRequest {
 }
 
 // request gets a token from a new credential, which remembers none: the memory
-// of an old one would give the token out again that is to be renewed.
+// of an old one would give the token out again that is to be renewed. That of
+// managed identities is one of the process; claims, even none, pass it by.
 func (s *tokenSource) request(ctx context.Context) (azcore.AccessToken, error) {
 	client := &tokenClient{client: s.client}
 	credential, err := s.app.newCredential(client)
 	if err == nil {
 		var token azcore.AccessToken
-		if token, err = credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{s.app.Cloud.Scope}}); err == nil {
+		options := policy.TokenRequestOptions{Scopes: []string{s.app.Cloud.Scope}}
+		if s.app.Type == UserAssignedMSI {
+			options.Claims = "{}"
+		}
+		if token, err = credential.GetToken(ctx, options); err == nil {
 			return token, nil
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,15 +90,97 @@ func TestEveryTypeOfAppGetsItsToken(t *testing.T) {
 	}
 }
 
+// TestATokenOfAManagedIdentityIsReplacedToo: azidentity keeps these for the
+// process.
+func TestATokenOfAManagedIdentityIsReplacedToo(t *testing.T) {
+	for _, name := range []string{"IDENTITY_ENDPOINT", "MSI_ENDPOINT"} {
+		t.Setenv(name, "")
+		os.Unsetenv(name)
+	}
+	a := newAuthority()
+	var seen []string
+	a.onSend = func(w http.ResponseWriter, r *http.Request) {
+		if seen = append(seen, r.Header.Get("Authorization")); len(seen) == 1 {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
+	app := &connector.App{ID: appID, Type: connector.UserAssignedMSI, Cloud: a.cloud()}
+	base, err := connector.New(&connector.Options{App: app, Transport: managed{a}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	if _, err := base.SendActivity(t.Context(), a.message()); err != nil || len(seen) != 2 || seen[0] == seen[1] {
+		t.Errorf("sent with %q: %v", seen, err)
+	}
+}
+
+// TestReadyNeedsNoFetch once there are keys and a token.
+func TestReadyNeedsNoFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		d := newDoor(t, a, connector.Options{})
+		if err := d.base.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a.set(func() { a.trouble = func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() } })
+		before := a.metadataRequests.Load()
+		for range 10 {
+			time.Sleep(2 * time.Minute)
+			begin := time.Now()
+			if err := d.base.Ready(t.Context()); err != nil || time.Since(begin) != 0 {
+				t.Errorf("after %v: %v", time.Since(begin), err)
+			}
+		}
+		if n := a.metadataRequests.Load() - before; n != 0 {
+			t.Errorf("%d fetches", n)
+		}
+	})
+}
+
+// TestAnUnknownKeyDoesNotHoldAPlaceForLong while the keys cannot be fetched.
+func TestAnUnknownKeyDoesNotHoldAPlaceForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		d := newDoor(t, a, connector.Options{})
+		d.post(sign(a.claims(), a.channel[0]), a.activity())
+		time.Sleep(time.Hour)
+		a.set(func() { a.trouble = func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() } })
+		begin := time.Now()
+		if w := d.post(sign(with(a.claims(), "exp", time.Now().Add(time.Hour).Unix()), &signer{id: "forged", key: rsaKeys()[3]}), a.activity()); w.Code != 401 || time.Since(begin) > 2*time.Second {
+			t.Errorf("answer is %d after %v", w.Code, time.Since(begin))
+		}
+	})
+}
+
+func TestADeleteWhoseAnswerWasLostIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		a.onSend = func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader([]int{http.StatusGatewayTimeout, http.StatusNotFound}[min(a.sends.Load()-1, 1)])
+		}
+		d := newDoor(t, a, connector.Options{})
+		ref := schema.ConversationReference{ServiceURL: a.url, Conversation: schema.ConversationAccount{ID: "c"}}
+		if err := d.base.DeleteActivity(t.Context(), "m1", ref); err != nil {
+			t.Error(err)
+		}
+		if err := d.base.DeleteActivity(t.Context(), "m1", ref); err == nil {
+			t.Error("what was not there is deleted")
+		}
+	})
+}
+
 // managed is an authority beside the identity service of a virtual machine.
 type managed struct{ *authority }
+
+var managedTokens atomic.Int64
 
 func (m managed) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Host != "169.254.169.254" {
 		return m.authority.RoundTrip(r)
 	}
 	w := httptest.NewRecorder()
-	fmt.Fprintf(w, `{"access_token":"of-managed-%s","expires_in":"3600","resource":"r","token_type":"Bearer"}`, r.URL.Query().Get("client_id"))
+	fmt.Fprintf(w, `{"access_token":"%d-of-managed-%s","expires_in":"3600","resource":"r","token_type":"Bearer"}`, managedTokens.Add(1), r.URL.Query().Get("client_id"))
 	return w.Result(), nil
 }
 
@@ -119,6 +202,7 @@ func TestNewReportsAllThatIsWrong(t *testing.T) {
 		{"no tenant", connector.Options{App: &connector.App{ID: "x", Type: connector.SingleTenant, Password: "p"}}, []string{"TenantID is missing: a bot of type SingleTenant"}},
 		{"no tenant for a workload", connector.Options{App: &connector.App{ID: "x", Type: connector.WorkloadIdentity}}, []string{"TenantID is missing: a bot of type WorkloadIdentity"}},
 		{"a secret for a managed identity", connector.Options{App: &connector.App{ID: "x", Type: connector.UserAssignedMSI, Password: password}}, []string{"Password or Certificate is set: a bot of type UserAssignedMSI has none"}},
+		{"a tenant that is none", connector.Options{App: &connector.App{ID: "x", Type: connector.SingleTenant, TenantID: "a b", Password: password}}, []string{"invalid tenant"}},
 		{"a type that is none", connector.Options{App: &connector.App{ID: "x", Type: "ManagedTenant", Password: "p"}}, []string{`Type is "ManagedTenant"`}},
 		{"half a cloud", connector.Options{App: &connector.App{ID: "x", Password: "p", Cloud: connector.Cloud{Login: "https://login.test"}}}, []string{"Cloud.Metadata", "Cloud.EntraMetadata"}},
 	} {
@@ -359,7 +443,7 @@ func TestALostAnswerIsRepeatedOnlyIfToldSo(t *testing.T) {
 
 func TestAnErrorSaysWhetherItIsPermanent(t *testing.T) {
 	for status, permanent := range map[int]bool{400: false, 401: false, 403: true, 404: true, 429: false, 500: false} {
-		if got := (&connector.SendError{Status: status}).Permanent(); got != permanent {
+		if got := (&connector.SendError{Method: "POST", Status: status}).Permanent(); got != permanent {
 			t.Errorf("%d: %v", status, got)
 		}
 	}
@@ -571,4 +655,37 @@ func TestNoSecretIsToldOrLogged(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestManyMembersAreRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		many := make([]schema.ChannelAccount, 5000)
+		for i := range many {
+			many[i] = schema.ChannelAccount{ID: fmt.Sprint("29:", i), Name: strings.Repeat("name ", 10)}
+		}
+		a.onSend = func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(many) }
+		d := newDoor(t, a, connector.Options{})
+		members, err := d.base.GetConversationMembers(t.Context(), schema.ConversationReference{ServiceURL: a.url, Conversation: schema.ConversationAccount{ID: "c"}})
+		if err != nil || len(members) != len(many) {
+			t.Errorf("%d members: %v", len(members), err)
+		}
+	})
+}
+
+func TestRequestsThatWerePassedOnAreNotLocal(t *testing.T) {
+	base := newAdapter(t, connector.Options{})
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"} {
+		r := httptest.NewRequest(http.MethodPost, "http://localhost:3978/", strings.NewReader(`{"type":"message"}`))
+		r.RemoteAddr = "127.0.0.1:1234"
+		if _, err := base.ParseRequest(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		r.Body = io.NopCloser(strings.NewReader(`{"type":"message"}`))
+		r.Header.Set(name, "203.0.113.9")
+		var refused *connector.RequestError
+		if _, err := base.ParseRequest(t.Context(), r); !errors.As(err, &refused) || refused.Status != http.StatusForbidden {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -27,6 +27,9 @@ const (
 	// keysRetry is the shortest time between two fetches while there are none.
 	keysRetry = 2 * time.Second
 
+	// keysPatience is how long a request waits for a key that is not known.
+	keysPatience = 2 * time.Second
+
 	// keysTimeout bounds a fetch of metadata and keys.
 	keysTimeout = 10 * time.Second
 
@@ -82,8 +85,13 @@ func (s *keySet) find(ctx context.Context, id string) (*key, error) {
 			s.refresh(keysInterval)
 		}
 		return found, nil
-	} else if err := wait(ctx, s.refresh(keysInterval)); err != nil {
-		return nil, err
+	} else {
+		// Nobody may hold a place for long by naming keys that do not exist.
+		short, cancel := context.WithTimeout(ctx, keysPatience)
+		defer cancel()
+		if wait(short, s.refresh(keysInterval)) != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
 	k := s.keys.Load()
 	if k == nil {
@@ -95,6 +103,16 @@ func (s *keySet) find(ctx context.Context, id string) (*key, error) {
 		return found, nil
 	}
 	return nil, errUnknownKey
+}
+
+// ready reports, by nil, that there are keys. It waits for the first ones.
+func (s *keySet) ready(ctx context.Context) error {
+	if s.keys.Load() == nil {
+		if _, err := s.find(ctx, ""); err != nil && !errors.Is(err, errUnknownKey) {
+			return err
+		}
+	}
+	return nil
 }
 
 // refresh begins a fetch unless one is under way or ended less than interval

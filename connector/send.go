@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -23,8 +24,10 @@ import (
 )
 
 const (
-	// maxAnswer bounds how much of a channel's answer is read, in bytes.
+	// maxAnswer bounds how much of a channel's answer is read, and maxList of
+	// one to a GET, in bytes.
 	maxAnswer = 64 << 10
+	maxList   = 4 << 20
 
 	// Waits between attempts are random, up to baseWait, doubled each time
 	// up to maxWait.
@@ -53,9 +56,10 @@ func (e *SendError) Error() string {
 }
 
 // Permanent reports whether it is of no use to send to the conversation again:
-// it is gone, or the bot was removed from it or has been disabled (403, 404).
+// it is gone (404 for a new activity), or the bot was removed from it or has
+// been disabled (403).
 func (e *SendError) Permanent() bool {
-	return e.Status == http.StatusForbidden || e.Status == http.StatusNotFound
+	return e.Status == http.StatusForbidden || e.Status == http.StatusNotFound && e.Method == http.MethodPost
 }
 
 // SendActivity sends an addressed activity: one with serviceUrl and
@@ -200,7 +204,7 @@ func (a *Adapter) do(ctx context.Context, method string, u *url.URL, conversatio
 			}
 		}
 		answer, after, err := a.try(ctx, method, u, token, body)
-		if token != "" && refused == "" && isUnauthorized(err) {
+		if token != "" && refused == "" && isStatus(err, http.StatusUnauthorized) {
 			refused = token
 			a.tokens.drop(token)
 			attempt--
@@ -209,6 +213,8 @@ func (a *Adapter) do(ctx context.Context, method string, u *url.URL, conversatio
 		switch {
 		case err == nil:
 			return answer, nil
+		case method == http.MethodDelete && attempt > 1 && isStatus(err, http.StatusNotFound):
+			return nil, nil // by an attempt whose answer was lost
 		case ctx.Err() != nil:
 			return nil, because(err, ctx.Err())
 		case after < 0 || after > maxRetryAfter || attempt >= a.opts.MaxAttempts:
@@ -229,9 +235,9 @@ func (a *Adapter) do(ctx context.Context, method string, u *url.URL, conversatio
 	}
 }
 
-func isUnauthorized(err error) bool {
+func isStatus(err error, status int) bool {
 	refused := (*SendError)(nil)
-	return errors.As(err, &refused) && refused.Status == http.StatusUnauthorized
+	return errors.As(err, &refused) && refused.Status == status
 }
 
 // because adds the error of a context to one that it led to, unless it is there.
@@ -271,8 +277,15 @@ func (a *Adapter) try(ctx context.Context, method string, u *url.URL, token stri
 	}
 	defer resp.Body.Close()
 	// What is read to its end leaves a connection that can be used again.
-	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	most := int64(maxAnswer)
+	if method == http.MethodGet {
+		most = maxList
+	}
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, most))
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		if method == http.MethodGet && err != nil {
+			return nil, 0, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
+		}
 		return answer, 0, nil // even if the rest was lost: it was carried out
 	}
 	refused := &SendError{Method: method, Host: u.Host, Status: resp.StatusCode}
@@ -306,6 +319,8 @@ func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
+	} else if errors.Is(err, strconv.ErrRange) {
+		return math.MaxInt64
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(time.Until(at), 0)

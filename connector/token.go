@@ -58,6 +58,11 @@ type claims struct {
 	Version         string  `json:"ver"`
 	AppID           string  `json:"appid"`
 	AuthorizedParty string  `json:"azp"`
+
+	// What a token has that is for a user, or for a client without a secret.
+	Scope       string `json:"scp"`
+	ClientAuth1 string `json:"appidacr"`
+	ClientAuth2 string `json:"azpacr"`
 }
 
 func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.Expires), nil }
@@ -141,6 +146,9 @@ func (v *verifier) verify(ctx context.Context, r *http.Request) (*identity, erro
 	if id.channel {
 		id.serviceURL = c.ServiceURL
 		return id, nil
+	}
+	if c.Scope != "" || c.ClientAuth1 == "0" || c.ClientAuth2 == "0" {
+		return nil, forbidden(errors.New("claims scp, appidacr or azpacr: the token is a user's, or of a client without a secret"))
 	}
 	switch c.Version {
 	case "", "1.0":

@@ -44,6 +44,9 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		panic("middleware: nil Handler")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if limit := cmp.Or(a.ReadTimeout, defaultReadTimeout); limit > 0 {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // if it can
+		}
 		if !a.enter() {
 			a.refuse(w, r, &refusal{http.StatusServiceUnavailable, "busy"})
 			return
@@ -113,10 +116,6 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, &refusal{http.StatusMethodNotAllowed, "use POST"}
 	}
-	connection := http.NewResponseController(w)
-	if limit := cmp.Or(a.ReadTimeout, defaultReadTimeout); limit > 0 {
-		connection.SetReadDeadline(time.Now().Add(limit)) // if it can
-	}
 	req := *r
 	body := wire.NewBody(w, r, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes))
 	req.Body = body
@@ -141,7 +140,7 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 		return nil, &refusal{http.StatusBadRequest, "the activity has no type"}
 	}
 	raw, _ := body.Bytes()
-	connection.SetReadDeadline(time.Time{}) // for the turn may take longer
+	http.NewResponseController(w).SetReadDeadline(time.Time{}) // the turn may take longer
 	return &Turn{
 		Activity: act,
 		Raw:      raw,
@@ -193,6 +192,8 @@ func (a *Adapter) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	a.logger().LogAttrs(r.Context(), slog.LevelWarn, "request refused",
 		slog.Int("status", status), slog.Any("error", err))
+	// Without this, the server would wait for a body that nobody has read.
+	w.Header().Set("Connection", "close")
 	switch status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -1,7 +1,6 @@
 package dialog
 
 import (
-	"cmp"
 	"math"
 	"regexp"
 	"strconv"
@@ -77,9 +76,12 @@ func tail(n float64, words []string) float64 {
 		n, words = n+0.5, words[3:]
 	}
 	for _, word := range words {
-		multiplier := cmp.Or(magnitudes[word], letters[word])
-		if word == "dozen" {
+		multiplier := magnitudes[word]
+		switch word {
+		case "dozen":
 			multiplier = 12
+		case "k", "b": // not m, which is mostly something else
+			multiplier = letters[word]
 		}
 		if multiplier == 0 {
 			break

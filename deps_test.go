@@ -20,6 +20,7 @@ var allowed = map[string][]string{
 	"internal/object":   {},
 	"state":             {module + "/internal/object"},
 	"state/statetest":   {module + "/state"},
+	"state/bolt":        {module + "/state", "go.etcd.io/bbolt"},
 	"cosmos":            {module + "/state", azure + "/azcore", azure + "/azidentity", azure + "/data/azcosmos"},
 	"cosmos/cosmostest": {},
 	"middleware":        {module + "/state", module + "/internal/wire", sdk},

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
@@ -9,14 +11,24 @@ import (
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
+	"github.com/botlapse/botlapse/state/bolt"
 )
 
 // storages are where the bot keeps its state.
 type storages struct{ conversation, user state.Storage }
 
-func inMemory() storages {
-	m := state.NewMemory()
-	return storages{m, m}
+// openLocal opens the state file, if there is to be one. The storages must be
+// closed.
+func (c *config) openLocal() (storages, io.Closer, error) {
+	if c.stateFile == "" {
+		m := state.NewMemory()
+		return storages{m, m}, io.NopCloser(nil), nil
+	}
+	b, err := bolt.Open(c.stateFile)
+	if err != nil {
+		return storages{}, nil, fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err)
+	}
+	return storages{b, b}, b, nil
 }
 
 // newBot returns the multi-turn bot over base: its adapter and its handler.

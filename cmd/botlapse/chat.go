@@ -52,7 +52,12 @@ func (p *program) chatCommand() *cobra.Command {
 
 // chat reads messages until the end of input or until ctx is done.
 func (p *program) chat(ctx context.Context, c *config, user, channel string) error {
-	bot, handle := newBot(&terminal{out: p.stdout}, inMemory(), c, p.logger(c))
+	kept, file, err := c.openLocal()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	bot, handle := newBot(&terminal{out: p.stdout}, kept, c, p.logger(c))
 	defer bot.Close(context.WithoutCancel(ctx))
 	ask := func() {}
 	if f, ok := p.stdin.(*os.File); ok && isTerminal(f) {
@@ -120,7 +125,9 @@ func readLines(ctx context.Context, r io.Reader) (<-chan string, *error) {
 				return
 			}
 		}
-		*err = s.Err()
+		if *err = s.Err(); errors.Is(*err, bufio.ErrTooLong) {
+			*err = fmt.Errorf("a line is longer than %d bytes", maxLine)
+		}
 	}()
 	return lines, err
 }

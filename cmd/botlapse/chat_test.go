@@ -83,7 +83,7 @@ func TestChatRefusesWhatItCannotDo(t *testing.T) {
 		{"an empty user", strings.NewReader(""), []string{"--user", "", "--channel", ""}, "botlapse: --user is empty\nbotlapse: --channel is empty\n"},
 		{"an unknown flag", strings.NewReader(""), []string{"--color"}, "botlapse: unknown flag: --color\n"},
 		{"an argument", strings.NewReader(""), []string{"hello"}, "botlapse: unknown command \"hello\" for \"botlapse chat\"\n"},
-		{"a line that is too long", strings.NewReader(strings.Repeat("x", 300<<10)), nil, "botlapse: bufio.Scanner: token too long\n"},
+		{"a line that is too long", strings.NewReader(strings.Repeat("x", 300<<10)), nil, "botlapse: a line is longer than 262144 bytes\n"},
 		{"input that fails", io.MultiReader(strings.NewReader("hi\n"), &failing{}), nil, "botlapse: unplugged\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

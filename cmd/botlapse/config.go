@@ -24,6 +24,7 @@ import (
 type config struct {
 	app                  connector.App // without an ID if there are no credentials
 	certificateFile      string
+	stateFile            string
 	cosmos               cosmosConfig
 	keyForm              state.KeyForm
 	allowedHosts         []string
@@ -81,7 +82,9 @@ var variables = []variable{
 		func(c *config, v string) error { c.host = v; return nil }},
 	{"PORT", "3978", "The port that serve listens on, 0 to 65535. 0 means one that is free.",
 		func(c *config, v string) (err error) { c.port, err = parsePort(v); return err }},
-	{"CosmosDbEndpoint", "", "The Cosmos DB account in which serve keeps state, such as\nhttps://bot.documents.azure.com. Empty for memory, which forgets at the end.",
+	{"STATE_FILE", "", "The file in which serve and chat keep state. Empty for memory, which forgets at\nthe end.",
+		func(c *config, v string) error { c.stateFile = v; return nil }},
+	{"CosmosDbEndpoint", "", "The Cosmos DB account in which serve keeps state, such as\nhttps://bot.documents.azure.com. Not together with STATE_FILE.",
 		func(c *config, v string) error { c.cosmos.endpoint = v; return nil }},
 	{"CosmosDbAuthKey", "", "The account key. Empty for an Azure credential: a managed identity, a workload\nidentity, or that of the Azure CLI.",
 		func(c *config, v string) error { c.cosmos.key = v; return nil }},
@@ -175,6 +178,9 @@ func (c *config) forServing() error {
 		}
 		c.tls = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
+	if c.cosmos.endpoint != "" && c.stateFile != "" {
+		problem("STATE_FILE is %q, CosmosDbEndpoint is %q: one of them must be empty", c.stateFile, c.cosmos.endpoint)
+	}
 	if c.cosmos.endpoint != "" {
 		problems = append(problems, c.cosmos.check())
 	} else if c.cosmos.key != "" || c.cosmos.database != "" {
@@ -242,7 +248,7 @@ func parseTimeout(value string) (time.Duration, error) {
 		}
 	}
 	ns := math.Round(seconds * 1e9)
-	if err != nil || !(ns >= 0 && ns < math.MaxInt64) || strings.ContainsAny(value, "xX_") {
+	if err != nil || seconds > 0 && ns == 0 || !(ns >= 0 && ns < math.MaxInt64) || strings.ContainsAny(value, "xX_") {
 		return 0, errTimeout
 	}
 	return time.Duration(ns), nil

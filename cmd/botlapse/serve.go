@@ -19,9 +19,6 @@ import (
 // stopTimeout is how long running turns may take to end when the server stops.
 const stopTimeout = 15 * time.Second
 
-// readyTimeout is how long a probe of /readyz waits.
-const readyTimeout = 5 * time.Second
-
 const playground = "npx @microsoft/m365agentsplayground@0.2.28 start -e %s -c emulator"
 
 func (p *program) serveCommand() *cobra.Command {
@@ -62,7 +59,11 @@ func (p *program) serve(ctx context.Context, c *config) error {
 		return err
 	}
 	defer base.Close()
-	kept := inMemory()
+	kept, file, err := c.openLocal()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
 	if c.cosmos.endpoint != "" {
 		account, err := c.cosmos.account(p.cosmosTransport)
 		if err != nil {
@@ -81,18 +82,11 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", bot.HTTPHandler(handle))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
+	mux.Handle("GET /readyz", newProbe(logger, func(ctx context.Context) error {
 		_, errConversation := kept.conversation.Read(ctx, []string{"readyz"})
 		_, errUser := kept.user.Read(ctx, []string{"readyz"})
-		if err := errors.Join(base.Ready(ctx), errConversation, errUser); err != nil {
-			logger.WarnContext(ctx, "not ready", "error", err)
-			http.Error(w, "not ready", http.StatusServiceUnavailable)
-			return
-		}
-		io.WriteString(w, "ready\n")
-	})
+		return errors.Join(base.Ready(ctx), errConversation, errUser)
+	}))
 	server := &http.Server{
 		Handler:           mux,
 		TLSConfig:         c.tls,

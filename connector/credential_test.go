@@ -689,3 +689,33 @@ func TestRequestsThatWerePassedOnAreNotLocal(t *testing.T) {
 		}
 	}
 }
+
+// TestAFailedHandshakeIsRepeated: nothing was sent.
+func TestAFailedHandshakeIsRepeated(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	attempts := make(chan int, 1)
+	go func() {
+		n := 0
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				attempts <- n
+				return
+			}
+			n++
+			c.Close()
+		}
+	}()
+	base := newAdapter(t, connector.Options{MaxAttempts: 2})
+	if _, err := base.SendActivity(t.Context(), to("https://"+listener.Addr().String())); err == nil {
+		t.Error("no error")
+	}
+	listener.Close()
+	if n := <-attempts; n != 2 {
+		t.Errorf("%d attempts", n)
+	}
+}

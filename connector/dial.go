@@ -32,6 +32,7 @@ func newTransport(timeout time.Duration, public bool) *http.Transport {
 		ResponseHeaderTimeout:  timeout,
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: timeout / 4, PingTimeout: timeout / 4}, // to notice a dead connection
 		MaxIdleConns:           256,
 		MaxIdleConnsPerHost:    64, // a bot talks to few hosts, and to those a lot
 		MaxConnsPerHost:        256,
@@ -50,6 +51,9 @@ func checkAddress(network, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// globalIPv6 is what of IPv6 has been allocated.
+var globalIPv6 = netip.MustParsePrefix("2000::/3")
+
 // notPublic are the ranges that belong to somebody's own network or to nobody,
 // besides those that netip knows, according to the IANA registries of special
 // purpose addresses. 168.63.129.16 is the host of a virtual machine in Azure.
@@ -64,22 +68,16 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("198.51.100.0/24"),
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/96"),        // IPv4-compatible
-	netip.MustParsePrefix("64:ff9b::/96"), // stands for an IPv4 address
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"),
 	netip.MustParsePrefix("2001::/23"), // Teredo among them
 	netip.MustParsePrefix("2001:db8::/32"),
 	netip.MustParsePrefix("2002::/16"), // stands for an IPv4 address
 	netip.MustParsePrefix("3fff::/20"),
-	netip.MustParsePrefix("5f00::/16"),
-	netip.MustParsePrefix("fec0::/10"),
 }
 
 // isPublic reports whether an address is one of the public internet.
 func isPublic(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
+	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Is6() && !globalIPv6.Contains(a) {
 		return false
 	}
 	for _, p := range notPublic {

@@ -48,8 +48,9 @@ var (
 // A keySet holds the public keys of one issuer, which its metadata leads to.
 //
 // Keys are fetched on first use, again when they are a day old, and for a key
-// that is not among them. The first fetch is waited for. While a later one is
-// under way or fails, the keys that are there serve on, however old.
+// that is not among them. The first fetch is waited for, and one of keys that
+// are two days old for a moment. While a later one is under way or fails, the
+// keys that are there serve on, however old.
 type keySet struct {
 	metadata string
 	client   *http.Client
@@ -81,10 +82,20 @@ func (s *keySet) find(ctx context.Context, id string) (*key, error) {
 			return nil, err
 		}
 	} else if found := k.byID[id]; found != nil {
-		if time.Since(k.fetched) >= keysMaxAge {
-			s.refresh(keysInterval)
+		age := time.Since(k.fetched)
+		if age < keysMaxAge {
+			return found, nil
 		}
-		return found, nil
+		done := s.refresh(keysInterval)
+		if age < 2*keysMaxAge {
+			return found, nil
+		}
+		// After a long silence the key may have been withdrawn long ago.
+		short, cancel := context.WithTimeout(ctx, keysPatience)
+		defer cancel()
+		if wait(short, done) != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	} else {
 		// Nobody may hold a place for long by naming keys that do not exist.
 		short, cancel := context.WithTimeout(ctx, keysPatience)

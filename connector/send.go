@@ -13,9 +13,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
@@ -265,11 +267,15 @@ func (a *Adapter) try(ctx context.Context, method string, u *url.URL, token stri
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
+	var connected atomic.Bool
+	if len(a.own) > 0 { // others may not say
+		req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}))
+	}
 	resp, err := a.opts.Transport.RoundTrip(req) // which follows no redirects
 	if err != nil {
 		after = -1
 		op := (*net.OpError)(nil)
-		unsent := errors.As(err, &op) && op.Op == "dial"
+		unsent := errors.As(err, &op) && op.Op == "dial" || len(a.own) > 0 && !connected.Load()
 		if (unsent || a.opts.RepeatLost) && !errors.Is(err, ErrNotAllowed) {
 			after = 0
 		}

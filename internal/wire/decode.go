@@ -40,13 +40,12 @@ func Decode(data []byte) (schema.Activity, error) {
 
 const (
 	maxDepth    = 100   // levels of objects and arrays
-	maxElements = 10000 // in all arrays
+	maxElements = 10000 // members and elements, in all objects and arrays
 )
 
 // checkShape refuses what takes far more memory when it is decoded than its
 // sender has spent on it. It takes data for JSON.
 func checkShape(data []byte) error {
-	var arrays [maxDepth + 1]bool // by level
 	depth, elements := 0, 0
 	for i := 0; i < len(data); i++ {
 		switch data[i] {
@@ -60,19 +59,15 @@ func checkShape(data []byte) error {
 			if depth++; depth > maxDepth {
 				return fmt.Errorf("the activity is nested more than %d levels deep", maxDepth)
 			}
-			if arrays[depth] = data[i] == '['; arrays[depth] {
-				elements++
-			}
+			elements++
 		case '}', ']':
 			depth = max(depth-1, 0)
 		case ',':
-			if arrays[depth] {
-				elements++
-			}
+			elements++
 		}
 	}
 	if elements > maxElements {
-		return fmt.Errorf("the activity has more than %d elements in its arrays", maxElements)
+		return fmt.Errorf("the activity has more than %d members and elements", maxElements)
 	}
 	return nil
 }

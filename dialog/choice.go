@@ -61,8 +61,8 @@ func recognizeChoice(text string, choices []Choice) (FoundChoice, bool) {
 	if index, word, ok := findOrdinal(words, len(choices)); ok {
 		return FoundChoice{choices[index].Value, index, 1, word}, true
 	}
-	if n, ok := recognizeNumber(text); ok && n >= 1 && n <= float64(len(choices)) && n == math.Trunc(n) {
-		return FoundChoice{choices[int(n)-1].Value, int(n) - 1, 1, trimmed}, true
+	if n, ok := recognizeOrdinalNumber(text, len(choices)); ok {
+		return FoundChoice{choices[n-1].Value, n - 1, 1, trimmed}, true
 	}
 	return FoundChoice{}, false
 }

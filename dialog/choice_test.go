@@ -81,6 +81,16 @@ func TestChoicesAreShownAsTheChannelCan(t *testing.T) {
 	}
 }
 
+func TestTheFirstNumberThatIsAChoiceIsMeant(t *testing.T) {
+	for text, want := range map[string]string{
+		"I have 5 kids, take 2": "Bus", "room 12 option 2": "Bus", "5 or 2": "Bus", "4, then 1": "Car", "1.5 or 2": "Bus", "twenty two": "", "12 345": "", "a hundred and one": "", "2, 200": "Bus",
+	} {
+		if found, ok := recognizeChoice(text, transports); found.Value != want || ok != (want != "") {
+			t.Errorf("%q is %v, %v, want %s", text, found, ok, want)
+		}
+	}
+}
+
 func TestOrdinalsOfTwoWords(t *testing.T) {
 	var many []string
 	for i := range 25 {

@@ -92,7 +92,7 @@ func (c *Component) finish(ctx context.Context, stack *Stack, f *frame, inner *S
 		return Result{}, err
 	case r.Status == Complete:
 		return stack.End(ctx, r.Value)
-	case r.Status == Waiting:
+	case r.Status == Waiting && len(inner.frames) > 0:
 		f.state.Set("dialogs", inner.encode())
 		f.instance.Set("version", c.version)
 	}

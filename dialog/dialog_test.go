@@ -695,3 +695,116 @@ func TestStatusString(t *testing.T) {
 		}
 	}
 }
+
+// TestValuesAreSharedByStepsOfOneTurn: what a step sets after it has gone on
+// does not undo what later steps have set.
+func TestValuesAreSharedByStepsOfOneTurn(t *testing.T) {
+	const a, b = dialog.Value[string]("a"), dialog.Value[string]("b")
+	var got string
+	c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("main",
+		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			r, err := step.Next(ctx, nil)
+			return r, errors.Join(err, a.Set(step, "1"))
+		},
+		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			if err := b.Set(step, "2"); err != nil {
+				return dialog.Result{}, err
+			}
+			return step.Prompt(ctx, "p", asking("What?"))
+		},
+		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			first, err1 := a.Get(step)
+			second, err2 := b.Get(step)
+			got = first + second
+			return dialog.Result{Status: dialog.Waiting}, errors.Join(err1, err2)
+		},
+	))
+	c.say("hi")
+	c.say("x")
+	if got != "12" {
+		t.Errorf("the values are %q", got)
+	}
+}
+
+// TestADialogThatCouldNotBeginIsNotOnTheStack, whoever goes on without it.
+func TestADialogThatCouldNotBeginIsNotOnTheStack(t *testing.T) {
+	c := newChat(t, dialog.NewChoicePrompt("p", nil), dialog.NewWaterfall("main",
+		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			if _, err := step.Prompt(ctx, "p", asking("Which?")); err == nil {
+				t.Error("a choice prompt without choices begins")
+			}
+			return dialog.Result{Status: dialog.Waiting}, nil
+		},
+		end,
+	))
+	c.say("hi")
+	c.say("x")
+	if len(c.reports) > 0 || c.result.Status != dialog.Complete || c.result.Value != "x" {
+		t.Errorf("the result is %+v, reported %v", c.result, c.reports)
+	}
+}
+
+// TestAResultThatIsOnlySaidEndsAllTheSame has a step return it by itself.
+func TestAResultThatIsOnlySaidEndsAllTheSame(t *testing.T) {
+	for _, status := range []dialog.Status{dialog.Complete, dialog.Cancelled} {
+		begun := 0
+		step := func(context.Context, *dialog.Step) (dialog.Result, error) {
+			begun++
+			return dialog.Result{Status: status}, nil
+		}
+		never := func(context.Context, *dialog.Step) (dialog.Result, error) {
+			t.Errorf("%v: the next step is run", status)
+			return dialog.Result{Status: dialog.Waiting}, nil
+		}
+		for _, main := range []dialog.Dialog{dialog.NewWaterfall("main", step, never), dialog.NewComponent("main", "inner", dialog.NewWaterfall("inner", step, never))} {
+			begun = 0
+			c := newChat(t, main)
+			c.say("hi")
+			c.say("x")
+			if begun != 2 || len(c.reports) > 0 {
+				t.Errorf("%v: begun %d times, reported %v", status, begun, c.reports)
+			}
+		}
+	}
+}
+
+// emptier is a dialog that ends, and uses the stack afterwards.
+type emptier struct{ t *testing.T }
+
+func (emptier) ID() string { return "main" }
+func (e emptier) Begin(ctx context.Context, stack *dialog.Stack, _ any) (dialog.Result, error) {
+	r, err := stack.End(ctx, nil)
+	if stack.Store(map[string]int{}) == nil || stack.Load(new(int)) == nil {
+		e.t.Error("there is state without a dialog")
+	}
+	return r, err
+}
+func (emptier) Continue(context.Context, *dialog.Stack) (dialog.Result, error) { panic("never") }
+func (emptier) Resume(context.Context, *dialog.Stack, any) (dialog.Result, error) {
+	panic("never")
+}
+
+func TestAnEmptyStackHasNoState(t *testing.T) {
+	c := newChat(t, emptier{t})
+	c.say("hi")
+	if c.result.Status != dialog.Complete {
+		t.Errorf("the result is %+v", c.result)
+	}
+}
+
+// TestWhatWasSentBeforeDoesNotSilenceTheQuestion: typing, or the notice of an
+// expiry.
+func TestWhatWasSentBeforeDoesNotSilenceTheQuestion(t *testing.T) {
+	c := newChat(t, dialog.NewNumberPrompt("p", nil), dialog.NewWaterfall("main", ask("p", asking("How many?")), end))
+	run := c.handler
+	c.handler = func(ctx context.Context, turn *middleware.Turn) error {
+		if _, err := turn.Send(ctx, schema.Activity{Type: schema.Typing}); err != nil {
+			return err
+		}
+		return run(ctx, turn)
+	}
+	c.say("hi")
+	if got := c.say("none of your business"); len(got) != 2 || got[1] != "How many?" {
+		t.Errorf("the bot said %q", got)
+	}
+}

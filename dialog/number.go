@@ -24,6 +24,32 @@ func recognizeNumber(text string) (float64, bool) {
 	return 0, false
 }
 
+// recognizeOrdinalNumber finds the first whole number in a text that is from 1
+// to limit.
+func recognizeOrdinalNumber(text string, limit int) (int, bool) {
+	words := numberWords(text)
+	for i := 0; i < len(words); i++ {
+		n, ok := numberAt(words[i:])
+		if !ok {
+			continue
+		}
+		if n >= 1 && n <= float64(limit) && n == math.Trunc(n) {
+			return int(n), true
+		}
+		for i+1 < len(words) && isNumberWord(words[i+1]) {
+			i++ // the rest of the number that was not meant
+		}
+	}
+	return 0, false
+}
+
+// isNumberWord reports whether a word can be in the middle of a number.
+func isNumberWord(word string) bool {
+	_, isUnit := units[word]
+	return isUnit || word != barrier && isDigit(word[0]) || tens[word] > 0 || magnitudes[word] > 0 || denominators[word] > 0 ||
+		word == "and" || word == "point" || word == "dozen" || word == "half"
+}
+
 // numberAt reads the number that words begin with.
 func numberAt(words []string) (float64, bool) {
 	sign := 1.0

@@ -174,6 +174,7 @@ func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) 
 		return Result{}, err
 	}
 	value, ok := p.recognize(a, options.choices)
+	responded := stack.Turn.Responded()
 	if p.validate != nil {
 		number, err := p.count(stack)
 		if err != nil {
@@ -188,7 +189,7 @@ func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) 
 	if ok {
 		return stack.End(ctx, value)
 	}
-	if stack.Turn.Responded() {
+	if !responded && stack.Turn.Responded() { // by the validator
 		return Result{Status: Waiting}, nil
 	}
 	return Result{Status: Waiting}, p.askStored(ctx, stack, options, true)

@@ -120,6 +120,9 @@ func (s *Set) save(ctx context.Context, stack *Stack, r Result, err error) (Resu
 	if err != nil {
 		return Result{}, err
 	}
+	if r.Status == Complete || r.Status == Cancelled {
+		stack.frames = nil // also if a dialog only says so
+	}
 	return r, s.stored.Set(ctx, stack.encode())
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf16"
@@ -185,8 +186,12 @@ func (s *Stack) Begin(ctx context.Context, id string, options any) (Result, erro
 	f := &frame{dialog: d}
 	f.instance.Set("id", quote(id))
 	f.instance.Set("state", nil) // its place; see encode
+	below := len(s.frames)
 	s.frames = append(s.frames, f)
 	r, err := d.Begin(ctx, s, options)
+	if err != nil && len(s.frames) > below {
+		s.frames = s.frames[:below] // whoever goes on all the same goes on without it
+	}
 	return checked(d, r, err)
 }
 
@@ -242,6 +247,9 @@ func (s *Stack) reprompt(ctx context.Context) error {
 // does not fit is an error that wraps [state.ErrCorrupt]; returned from a
 // dialog, it makes the conversation begin anew.
 func (s *Stack) Load(v any) error {
+	if len(s.frames) == 0 {
+		return errEmptyStack
+	}
 	if err := json.Unmarshal(s.top().state.Encode(), v); err != nil {
 		return &corruptError{fmt.Sprintf("the stored state of dialog %q is no %T", s.top().dialog.ID(), v)}
 	}
@@ -250,6 +258,9 @@ func (s *Stack) Load(v any) error {
 
 // Store keeps v, which must encode as a JSON object, for the dialog on top.
 func (s *Stack) Store(v any) error {
+	if len(s.frames) == 0 {
+		return errEmptyStack
+	}
 	data, err := marshal(v)
 	if err != nil {
 		return fmt.Errorf("dialog: store state of %q: %w", s.top().dialog.ID(), err)
@@ -261,6 +272,8 @@ func (s *Stack) Store(v any) error {
 	s.top().state = o
 	return nil
 }
+
+var errEmptyStack = errors.New("dialog: no dialog is on the stack")
 
 // checked makes an error of a result that says nothing.
 func checked(d Dialog, r Result, err error) (Result, error) {

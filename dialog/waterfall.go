@@ -80,8 +80,7 @@ func (w *Waterfall) run(ctx context.Context, stack *Stack, f *frame, index int, 
 	if index == len(w.steps) {
 		return stack.End(ctx, value)
 	}
-	values, ok := object.ParseValid(f.state.Get("values"))
-	if !ok {
+	if _, ok := object.ParseValid(f.state.Get("values")); !ok {
 		return Result{}, &corruptError{fmt.Sprintf("waterfall %q is stored without its values", w.id)}
 	}
 	f.state.Set("stepIndex", json.RawMessage(strconv.Itoa(index)))
@@ -92,7 +91,6 @@ func (w *Waterfall) run(ctx context.Context, stack *Stack, f *frame, index int, 
 		waterfall: w,
 		stack:     stack,
 		frame:     f,
-		values:    values,
 	})
 }
 
@@ -123,7 +121,6 @@ type Step struct {
 	waterfall *Waterfall
 	stack     *Stack
 	frame     *frame
-	values    object.Object
 	left      bool // one of the methods was called
 }
 
@@ -221,7 +218,8 @@ type Value[T any] string
 // makes the conversation begin anew.
 func (v Value[T]) Get(step *Step) (T, error) {
 	var value T
-	stored := step.values.Get(string(v))
+	values := step.values()
+	stored := values.Get(string(v))
 	if stored == nil {
 		return value, nil
 	}
@@ -238,7 +236,15 @@ func (v Value[T]) Set(step *Step, value T) error {
 	if err != nil {
 		return fmt.Errorf("dialog: set value %q: %w", string(v), err)
 	}
-	step.values.Set(string(v), encoded)
-	step.frame.state.Set("values", step.values.Encode())
+	values := step.values()
+	values.Set(string(v), encoded)
+	step.frame.state.Set("values", values.Encode())
 	return nil
+}
+
+// values returns the values as they are now: steps share them, also with those
+// that Next has run.
+func (s *Step) values() object.Object {
+	values, _ := object.ParseValid(s.frame.state.Get("values")) // which was checked
+	return values
 }

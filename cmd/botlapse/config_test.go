@@ -25,7 +25,7 @@ func environment(set map[string]string) func(string) (string, bool) {
 func TestTheExampleListsEveryVariableWithMeaningAndDefault(t *testing.T) {
 	const path = "../../.env.example"
 	var want strings.Builder
-	want.WriteString("# Copy this file to .env. Variables of the environment win over it.\n")
+	want.WriteString("# Copy this file to .env. Variables of the environment win over it. Put values\n# with $ or # between single quotes.\n")
 	for _, v := range variables {
 		value := v.value
 		if strings.ContainsAny(value, " '") {

@@ -26,9 +26,11 @@ var allowed = map[string][]string{
 	"middleware":        {module + "/state", module + "/internal/wire", sdk},
 	"connector": {module + "/internal/wire", sdk, azure + "/azcore", azure + "/azidentity",
 		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
-	"dialog":  {module + "/state", module + "/middleware", module + "/internal", sdk},
-	"samples": {module, sdk, "github.com/joho/godotenv"},
-	"cmd":     {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv"},
+	"deadline":              {module + "/state", module + "/middleware", sdk, "go.etcd.io/bbolt"},
+	"deadline/deadlinetest": {module + "/deadline", sdk},
+	"dialog":                {module + "/state", module + "/middleware", module + "/internal", sdk},
+	"samples":               {module, sdk, "github.com/joho/godotenv"},
+	"cmd":                   {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv"},
 }
 
 const (
@@ -51,7 +53,7 @@ func TestImportsFollowTheDesign(t *testing.T) {
 			if external && !slices.ContainsFunc(rules, func(rule string) bool { return within(path, rule) }) && !within(path, module+"/"+folder) {
 				t.Errorf("%s imports %s", pkg, path)
 			}
-			if path == "testing" && pkg != module+"/state/statetest" {
+			if path == "testing" && pkg != module+"/state/statetest" && pkg != module+"/deadline/deadlinetest" {
 				t.Errorf("%s imports testing outside of its tests", pkg)
 			}
 		}

@@ -43,6 +43,12 @@ type ExpireOptions struct {
 	// means none.
 	Grace time.Duration
 
+	// Arm, if not nil, is called with each user input, before the handler, with
+	// the time at which the conversation becomes stale unless the user writes
+	// again. What it changes in the conversation state is saved with the turn.
+	// Its error is reported. Package deadline has one.
+	Arm func(ctx context.Context, turn *Turn, due time.Time) error
+
 	// OnExpire, if not nil, is called once for each expiry, with the user input
 	// that gets the notice: when the cleared state is stored, and before the
 	// user is told.
@@ -181,12 +187,43 @@ type expirer struct {
 	lifetime     time.Duration // of a silent conversation in the storage
 }
 
+type (
+	staleAtKey struct{}
+	tellsKey   struct{}
+)
+
+// StaleAt returns when the conversation of a proactive turn becomes stale, or
+// has become so. There is no such time, for false, if it has no record of user
+// input, or if no [Expire] is around.
+func StaleAt(ctx context.Context) (time.Time, bool) {
+	at, ok := ctx.Value(staleAtKey{}).(time.Time)
+	return at, ok && !at.IsZero()
+}
+
+// Telling returns a context for [Adapter.Continue] of a turn that tells the user
+// if the conversation has expired: [Expire] then forgets the last user input
+// with the rest, so that neither this turn, if it is run again, nor the next user
+// input tells it a second time.
+func Telling(ctx context.Context) context.Context {
+	return context.WithValue(ctx, tellsKey{}, true)
+}
+
+func tells(ctx context.Context) bool { return ctx.Value(tellsKey{}) != nil }
+
 // before does what comes before the handler.
 func (e *expirer) before(ctx context.Context, turn *Turn) (context.Context, error) {
 	input := !turn.Proactive() && e.ExpireOptions.IsUserInput(turn)
-	expiry, expired, err := e.check(ctx, turn, input)
-	if err != nil || !expired {
+	ctx, expiry, expired, err := e.check(ctx, turn, input)
+	if err != nil {
 		return ctx, err
+	}
+	if input && e.Arm != nil && e.timeout > 0 {
+		if err := e.Arm(ctx, turn, judge(turn.Arrived(), e.timeout, turn.Arrived()).at); err != nil {
+			e.Report(ctx, turn, fmt.Errorf("deadline: %w", err))
+		}
+	}
+	if !expired {
+		return ctx, nil
 	}
 	if input {
 		if e.OnExpire != nil {
@@ -203,23 +240,27 @@ func (e *expirer) before(ctx context.Context, turn *Turn) (context.Context, erro
 
 // check judges the conversation, clears it if it is stale, and records user
 // input.
-func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (Expiry, bool, error) {
+func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (context.Context, Expiry, bool, error) {
 	now := turn.Arrived()
+	judged := ctx
 	for attempt := 1; ; attempt++ {
 		last, _, err := e.last.Get(ctx)
 		if errors.Is(err, state.ErrCorrupt) {
 			e.Report(ctx, turn, err)
 		} else if err != nil {
-			return Expiry{}, false, err
+			return ctx, Expiry{}, false, err
 		}
 		v := judge(last.Time, e.timeout, now)
+		if turn.Proactive() && !last.IsZero() {
+			judged = context.WithValue(ctx, staleAtKey{}, v.at)
+		}
 		if v.stale {
 			keep := e.keepAll // the next user input is to find it stale again
-			if input {
+			if input || tells(ctx) {
 				keep = e.Keep
 			}
 			if err := e.conversation.Clear(ctx, keep...); err != nil {
-				return Expiry{}, false, err
+				return ctx, Expiry{}, false, err
 			}
 		}
 		from := last.Time
@@ -228,28 +269,28 @@ func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (Expiry, bo
 		} else if input {
 			from = now
 			if err := e.last.Set(ctx, at(now)); err != nil {
-				return Expiry{}, false, err
+				return ctx, Expiry{}, false, err
 			}
 		} else if from.IsZero() {
 			from = now
 		}
 		if e.timeout > 0 && len(e.Keep) == 0 {
 			if err := e.conversation.ExpireAt(ctx, from.Add(e.lifetime)); err != nil {
-				return Expiry{}, false, err
+				return ctx, Expiry{}, false, err
 			}
 		}
 		if !v.stale {
-			return Expiry{}, false, nil
+			return judged, Expiry{}, false, nil
 		}
 		err = e.conversation.Save(ctx)
 		if err == nil {
-			return Expiry{LastAccessed: last.Time, Timeout: e.timeout, Idle: v.idle, At: v.at}, true, nil
+			return judged, Expiry{LastAccessed: last.Time, Timeout: e.timeout, Idle: v.idle, At: v.at}, true, nil
 		}
 		if !errors.Is(err, state.ErrConflict) || attempt == expireAttempts {
-			return Expiry{}, false, err
+			return ctx, Expiry{}, false, err
 		}
 		if err := e.conversation.Load(ctx); err != nil {
-			return Expiry{}, false, err
+			return ctx, Expiry{}, false, err
 		}
 	}
 }

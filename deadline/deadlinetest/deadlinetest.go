@@ -1,0 +1,326 @@
+// Package deadlinetest tests implementations of [deadline.Store].
+//
+//	func TestStore(t *testing.T) {
+//		deadlinetest.Run(t, func(t *testing.T) deadline.Store { return mystore.New(t) })
+//	}
+package deadlinetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/deadline"
+)
+
+// Run tests stores that open returns against the contract of [deadline.Store].
+// Each rule is a subtest. Open returns an empty store; what must be closed
+// again it leaves to t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) deadline.Store) {
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, s *subject)
+	}{
+		{"a deadline is claimed when it is due, and not before", due},
+		{"a claim has what was armed", contents},
+		{"those due for longest come first, as many as asked for", order},
+		{"a claimed deadline is not claimed again before its lease ends", leased},
+		{"a renewed lease holds on", renewed},
+		{"a finished deadline is gone", finished},
+		{"a moved deadline is claimed at its new time, with its attempts", moved},
+		{"a parked deadline is not claimed until it is armed anew", parked},
+		{"arming takes the place of what was armed, and of a claim", rearmed},
+		{"a claim whose lease has ended and was taken is lost", taken},
+		{"next says when there is something to claim", next},
+		{"entries lists all", entries},
+		{"many claims at once take each deadline once", together},
+		{"keys may have any characters", keys},
+		{"a context that is done changes nothing", cancelled},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(t, &subject{t, open(t), time.Now().Truncate(time.Second)})
+		})
+	}
+}
+
+const lease = time.Minute
+
+type subject struct {
+	*testing.T
+	store deadline.Store
+	now   time.Time
+}
+
+func (s *subject) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *subject) wantLost(err error) {
+	s.Helper()
+	if !errors.Is(err, deadline.ErrLost) {
+		s.Errorf("error is %v, want one that wraps ErrLost", err)
+	}
+}
+
+func reference(key string) schema.ConversationReference {
+	return schema.ConversationReference{ServiceURL: "https://smba.test/", ChannelID: "msteams", Conversation: schema.ConversationAccount{ID: key}, User: schema.ChannelAccount{ID: "u1"}, Bot: schema.ChannelAccount{ID: "bot"}}
+}
+
+func (s *subject) arm(key string, after time.Duration) {
+	s.Helper()
+	s.must(s.store.Arm(s.Context(), deadline.Deadline{Key: key, Due: s.now.Add(after), Reference: reference(key)}))
+}
+
+// claim returns the claims at a time, and checks whose they are.
+func (s *subject) claim(after time.Duration, limit int, want ...string) []deadline.Claim {
+	s.Helper()
+	claims, err := s.store.Claim(s.Context(), s.now.Add(after), lease, limit)
+	s.must(err)
+	var got []string
+	for _, c := range claims {
+		got = append(got, c.Key)
+	}
+	if !slices.Equal(got, want) {
+		s.Fatalf("at %v, claimed are %q, want %q", after, got, want)
+	}
+	return claims
+}
+
+func due(t *testing.T, s *subject) {
+	s.arm("a", time.Minute)
+	s.claim(time.Minute-time.Millisecond, 10)
+	s.claim(time.Minute, 10, "a")
+}
+
+func contents(t *testing.T, s *subject) {
+	s.arm("a", time.Minute)
+	c := s.claim(time.Hour, 10, "a")[0]
+	if !c.Due.Equal(s.now.Add(time.Minute)) || c.Reference != reference("a") || c.Token == "" || c.Attempts != 0 {
+		t.Errorf("the claim is %+v", c)
+	}
+}
+
+func order(t *testing.T, s *subject) {
+	s.arm("c", 3*time.Second)
+	s.arm("a", 1*time.Second)
+	s.arm("d", 4*time.Second)
+	s.arm("b", 2*time.Second)
+	s.claim(time.Hour, 0)
+	s.claim(time.Hour, 3, "a", "b", "c")
+	s.claim(time.Hour, 3, "d")
+}
+
+func leased(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	s.claim(0, 10, "a")
+	s.claim(lease-time.Millisecond, 10)
+	s.claim(lease, 10, "a")
+}
+
+func renewed(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	c := s.claim(0, 10, "a")[0]
+	s.must(s.store.Renew(t.Context(), c, s.now.Add(lease/2), lease))
+	s.claim(lease, 10)
+	s.claim(lease+lease/2, 10, "a")
+	s.wantLost(s.store.Renew(t.Context(), c, s.now, lease))
+}
+
+func finished(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	c := s.claim(0, 10, "a")[0]
+	s.must(s.store.Finish(t.Context(), c))
+	s.claim(time.Hour, 10)
+	s.wantLost(s.store.Finish(t.Context(), c))
+	s.wantLost(s.store.Move(t.Context(), c, s.now, 0))
+}
+
+func moved(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	c := s.claim(0, 10, "a")[0]
+	s.must(s.store.Move(t.Context(), c, s.now.Add(time.Hour), 3))
+	s.claim(time.Hour-time.Millisecond, 10)
+	if c := s.claim(time.Hour, 10, "a")[0]; c.Attempts != 3 || !c.Due.Equal(s.now.Add(time.Hour)) || c.Reference != reference("a") {
+		t.Errorf("the claim is %+v", c)
+	}
+	s.wantLost(s.store.Move(t.Context(), c, s.now, 0))
+}
+
+func parked(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	c := s.claim(0, 10, "a")[0]
+	s.must(s.store.Park(t.Context(), c, "the reason"))
+	s.claim(1000*time.Hour, 10)
+	s.wantLost(s.store.Finish(t.Context(), c))
+	if e := s.entry("a"); e.Parked != "the reason" {
+		t.Errorf("the entry is %+v", e)
+	}
+	s.arm("a", time.Hour)
+	if c := s.claim(time.Hour, 10, "a")[0]; c.Attempts != 0 {
+		t.Errorf("the claim is %+v", c)
+	}
+}
+
+func rearmed(t *testing.T, s *subject) {
+	s.arm("a", time.Minute)
+	s.arm("a", time.Hour)
+	s.claim(time.Hour-time.Millisecond, 10)
+	c := s.claim(time.Hour, 10, "a")[0]
+	s.must(s.store.Move(t.Context(), c, s.now.Add(time.Hour), 5))
+	c = s.claim(time.Hour, 10, "a")[0]
+	s.arm("a", 2*time.Hour)
+	s.wantLost(s.store.Finish(t.Context(), c))
+	s.wantLost(s.store.Park(t.Context(), c, "x"))
+	if c := s.claim(2*time.Hour, 10, "a")[0]; c.Attempts != 0 {
+		t.Errorf("the claim is %+v", c)
+	}
+	s.arm("b", time.Hour)
+	s.arm("b", time.Minute)
+	s.claim(time.Minute, 10, "b")
+}
+
+func taken(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	first := s.claim(0, 10, "a")[0]
+	second := s.claim(lease, 10, "a")[0]
+	s.wantLost(s.store.Finish(t.Context(), first))
+	s.wantLost(s.store.Move(t.Context(), first, s.now, 0))
+	s.must(s.store.Finish(t.Context(), second))
+}
+
+func next(t *testing.T, s *subject) {
+	expect := func(want time.Duration, wantOK bool) {
+		t.Helper()
+		got, ok, err := s.store.Next(t.Context())
+		s.must(err)
+		if ok != wantOK || ok && !got.Equal(s.now.Add(want)) {
+			t.Errorf("next is %v (%v), want %v (%v)", got.Sub(s.now), ok, want, wantOK)
+		}
+	}
+	expect(0, false)
+	s.arm("b", time.Hour)
+	expect(time.Hour, true)
+	s.arm("a", time.Second)
+	expect(time.Second, true)
+	a := s.claim(time.Second, 10, "a")[0]
+	expect(time.Second+lease, true)
+	s.must(s.store.Park(t.Context(), a, "x"))
+	expect(time.Hour, true)
+	s.must(s.store.Finish(t.Context(), s.claim(time.Hour, 10, "b")[0]))
+	expect(0, false)
+}
+
+func (s *subject) entry(key string) (found deadline.Entry) {
+	s.Helper()
+	s.must(s.store.Entries(s.Context(), func(e deadline.Entry) bool {
+		if e.Key == key {
+			found = e
+		}
+		return e.Key != key
+	}))
+	return found
+}
+
+func entries(t *testing.T, s *subject) {
+	for i := range 100 {
+		s.arm(fmt.Sprint(i), time.Duration(i)*time.Second)
+	}
+	s.claim(0, 1, "0")
+	n := 0
+	s.must(s.store.Entries(t.Context(), func(e deadline.Entry) bool {
+		n++
+		if (e.Key == "0") == e.Leased.IsZero() || e.Reference != reference(e.Key) {
+			t.Errorf("an entry is %+v", e)
+		}
+		return true
+	}))
+	if n != 100 {
+		t.Errorf("%d entries", n)
+	}
+	n = 0
+	s.must(s.store.Entries(t.Context(), func(deadline.Entry) bool { n++; return n < 10 }))
+	if n != 10 {
+		t.Errorf("%d entries after it was enough", n)
+	}
+}
+
+func together(t *testing.T, s *subject) {
+	const deadlines, claimers = 200, 8
+	var arming sync.WaitGroup
+	for i := range deadlines {
+		arming.Go(func() {
+			if err := s.store.Arm(t.Context(), deadline.Deadline{Key: fmt.Sprint(i), Due: s.now, Reference: reference("x")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	arming.Wait()
+	var mu sync.Mutex
+	seen := make(map[string]int)
+	var claiming sync.WaitGroup
+	for range claimers {
+		claiming.Go(func() {
+			for {
+				claims, err := s.store.Claim(t.Context(), s.now, lease, 7)
+				if err != nil {
+					t.Error(err)
+				}
+				if len(claims) == 0 {
+					return
+				}
+				mu.Lock()
+				for _, c := range claims {
+					seen[c.Key]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	claiming.Wait()
+	if len(seen) != deadlines {
+		t.Errorf("%d deadlines were claimed, want %d", len(seen), deadlines)
+	}
+	for key, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was claimed %d times", key, n)
+		}
+	}
+}
+
+func keys(t *testing.T, s *subject) {
+	all := []string{"a/b?c#d*e\\f", "å日😀", " ", "\x00\x01", "a", "A", "msteams/conversations/19:x@thread.tacv2;messageid=1"}
+	for i, key := range all {
+		s.arm(key, time.Duration(i)*time.Second)
+	}
+	for _, c := range s.claim(time.Hour, 100, all...) {
+		s.must(s.store.Finish(t.Context(), c))
+	}
+}
+
+func cancelled(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := deadline.Claim{}
+	_, claimErr := s.store.Claim(ctx, s.now, lease, 10)
+	_, _, nextErr := s.store.Next(ctx)
+	for i, err := range []error{
+		s.store.Arm(ctx, deadline.Deadline{Key: "b", Due: s.now}), claimErr, nextErr, s.store.Renew(ctx, c, s.now, lease), s.store.Finish(ctx, c),
+		s.store.Move(ctx, c, s.now, 0), s.store.Park(ctx, c, ""), s.store.Entries(ctx, func(deadline.Entry) bool { return true }),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	s.claim(0, 10, "a")
+}

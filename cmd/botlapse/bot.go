@@ -2,44 +2,71 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
 
+	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/bolt"
 )
 
-// storages are where the bot keeps its state.
-type storages struct{ conversation, user state.Storage }
+// storages are where the bot keeps its state, and its deadlines if it has any.
+type storages struct {
+	conversation, user state.Storage
+	deadlines          deadline.Store
+}
 
 // openLocal opens the state file, if there is to be one. The storages must be
 // closed.
 func (c *config) openLocal() (storages, io.Closer, error) {
 	if c.stateFile == "" {
 		m := state.NewMemory()
-		return storages{m, m}, io.NopCloser(nil), nil
+		s := storages{conversation: m, user: m}
+		if c.expireProactively == "true" {
+			s.deadlines = deadline.NewMemory()
+		}
+		return s, io.NopCloser(nil), nil
 	}
 	b, err := bolt.Open(c.stateFile)
 	if err != nil {
 		return storages{}, nil, fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err)
 	}
-	return storages{b, b}, b, nil
+	s := storages{conversation: b, user: b}
+	if c.expireProactively != "false" {
+		d, err := deadline.NewBolt(b.DB())
+		if err != nil {
+			return storages{}, nil, errors.Join(fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err), b.Close())
+		}
+		s.deadlines = d
+	}
+	return s, b, nil
 }
 
-// newBot returns the multi-turn bot over base: its adapter and its handler.
-func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler) {
+// newBot returns the multi-turn bot over base: its adapter and its handler. The
+// function that it returns starts to expire silent conversations, if the bot
+// is to do that, and returns what ends it.
+func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler, func() (stop func(context.Context) error)) {
 	conversation, user := state.NewConversation(s.conversation), state.NewUser(s.user)
 	conversation.KeyForm, user.KeyForm = c.keyForm, c.keyForm
+	var deadlines *deadline.Deadlines
+	var arm func(context.Context, *middleware.Turn, time.Time) error
+	if s.deadlines != nil {
+		deadlines = deadline.New(s.deadlines, conversation)
+		arm = deadlines.Arm
+	}
 	adapter := middleware.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, c.expireAfter, &middleware.ExpireOptions{
 			Notice: middleware.NoticeText(c.expireMessage),
 			Grace:  c.grace(),
+			Arm:    arm,
 		}),
 	)
 	adapter.Logger = logger
@@ -48,5 +75,15 @@ func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*mid
 	bot.Dialogs.Report = func(ctx context.Context, err error) {
 		logger.WarnContext(ctx, "the dialog begins anew", "error", err)
 	}
-	return adapter, bot.Handle
+	return adapter, bot.Handle, func() func(context.Context) error {
+		if deadlines == nil {
+			return func(context.Context) error { return nil }
+		}
+		runner := deadline.NewRunner(deadlines, adapter, &deadline.Options{
+			Message:     deadline.Text(c.expireProactiveMessage),
+			MaxLateness: time.Hour,
+			Logger:      logger,
+		})
+		return runner.Close
+	}
 }

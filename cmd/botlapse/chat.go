@@ -57,15 +57,19 @@ func (p *program) chat(ctx context.Context, c *config, user, channel string) err
 		return err
 	}
 	defer file.Close()
-	bot, handle := newBot(&terminal{out: p.stdout}, kept, c, p.logger(c))
+	bot, handle, start := newBot(&terminal{out: p.stdout}, kept, c, p.logger(c))
 	defer bot.Close(context.WithoutCancel(ctx))
+	defer start()(context.WithoutCancel(ctx))
 	ask := func() {}
 	if f, ok := p.stdin.(*os.File); ok && isTerminal(f) {
 		fmt.Fprintln(p.stdout, hello(c.expireAfter))
 		ask = func() { fmt.Fprint(p.stdout, "> ") }
 	}
 	lines, readErr := readLines(ctx, p.stdin)
-	conversation := rand.Text()
+	conversation := "chat" // goes on where it was left, if state is kept in a file
+	if c.stateFile == "" {
+		conversation = rand.Text()
+	}
 	for n := 1; ; n++ {
 		ask()
 		var line string

@@ -22,23 +22,25 @@ import (
 
 // A config is what the environment and .env say.
 type config struct {
-	app                  connector.App // without an ID if there are no credentials
-	certificateFile      string
-	stateFile            string
-	cosmos               cosmosConfig
-	keyForm              state.KeyForm
-	allowedHosts         []string
-	operationsPerHour    int
-	maxTurns             int
-	tlsCertFile          string
-	tlsKeyFile           string
-	tls                  *tls.Config // nil for plain http
-	expireAfter          time.Duration
-	expireMessage        string
-	host                 string
-	port                 int
-	allowUnauthenticated bool
-	logLevel             slog.Level
+	app                    connector.App // without an ID if there are no credentials
+	certificateFile        string
+	expireProactively      string // "true", "false" or ""
+	expireProactiveMessage string
+	stateFile              string
+	cosmos                 cosmosConfig
+	keyForm                state.KeyForm
+	allowedHosts           []string
+	operationsPerHour      int
+	maxTurns               int
+	tlsCertFile            string
+	tlsKeyFile             string
+	tls                    *tls.Config // nil for plain http
+	expireAfter            time.Duration
+	expireMessage          string
+	host                   string
+	port                   int
+	allowUnauthenticated   bool
+	logLevel               slog.Level
 }
 
 // A variable is one setting of the environment.
@@ -78,6 +80,15 @@ var variables = []variable{
 		func(c *config, v string) (err error) { c.expireAfter, err = parseTimeout(v); return err }},
 	{"ExpireMessage", "Welcome back!  Let's start over from the beginning.", "What a user is told who writes again after that. Empty for nothing.",
 		func(c *config, v string) error { c.expireMessage = v; return nil }},
+	{"ExpireProactively", "", "Whether conversations expire when their time comes, without anybody writing: true\nor false. Empty for true with STATE_FILE and false without. Not with Cosmos DB.",
+		func(c *config, v string) (err error) {
+			if c.expireProactively = strings.ToLower(v); v != "" {
+				_, err = parseBool(v)
+			}
+			return err
+		}},
+	{"ExpireProactiveMessage", "", "What the user is told then. Empty for nothing: ExpireMessage follows when they\nwrite again. Who is more than an hour late is not told either.",
+		func(c *config, v string) error { c.expireProactiveMessage = v; return nil }},
 	{"HOST", "127.0.0.1", "The address that serve listens on. Others than loopback addresses need\nMicrosoftAppId or ALLOW_UNAUTHENTICATED.",
 		func(c *config, v string) error { c.host = v; return nil }},
 	{"PORT", "3978", "The port that serve listens on, 0 to 65535. 0 means one that is free.",
@@ -177,6 +188,9 @@ func (c *config) forServing() error {
 			problem("TLS_CERT_FILE is %q, TLS_KEY_FILE is %q: must be a certificate and its key: %w", c.tlsCertFile, c.tlsKeyFile, err)
 		}
 		c.tls = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	}
+	if c.cosmos.endpoint != "" && c.expireProactively == "true" {
+		problem("ExpireProactively is \"true\": with CosmosDbEndpoint it must be empty or false")
 	}
 	if c.cosmos.endpoint != "" && c.stateFile != "" {
 		problem("STATE_FILE is %q, CosmosDbEndpoint is %q: one of them must be empty", c.stateFile, c.cosmos.endpoint)

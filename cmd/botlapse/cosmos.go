@@ -59,7 +59,7 @@ func (c *cosmosConfig) account(transport policy.Transporter) (*cosmos.Account, e
 
 func (c *cosmosConfig) storages(account *cosmos.Account) storages {
 	options := &cosmos.Options{KeySuffix: c.keySuffix}
-	return storages{cosmos.New(account, c.database, c.conversation, options), cosmos.New(account, c.database, c.user, options)}
+	return storages{conversation: cosmos.New(account, c.database, c.conversation, options), user: cosmos.New(account, c.database, c.user, options)}
 }
 
 func (c *cosmosConfig) initializer(account *cosmos.Account) *cosmos.Initializer {

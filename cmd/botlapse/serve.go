@@ -77,7 +77,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 		}
 		kept = c.cosmos.storages(account)
 	}
-	bot, handle := newBot(base, kept, c, logger)
+	bot, handle, start := newBot(base, kept, c, logger)
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", bot.HTTPHandler(handle))
@@ -112,17 +112,18 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	}
 	logger.Info("serving", "url", url, "expireAfter", c.expireAfter, "app", c.app.ID)
 
+	stopExpiring := start()
 	failed := make(chan error, 1)
 	go func() { failed <- serve() }()
 	select {
 	case err := <-failed:
-		return err
+		return errors.Join(err, stopExpiring(context.WithoutCancel(ctx)))
 	case <-ctx.Done():
 	}
 	logger.Info("stopping")
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := errors.Join(server.Shutdown(stop), bot.Close(stop)); err != nil {
+	if err := errors.Join(server.Shutdown(stop), stopExpiring(stop), bot.Close(stop)); err != nil {
 		logger.Warn("stopped with turns running", "error", err)
 		server.Close()
 	}

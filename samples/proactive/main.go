@@ -1,0 +1,138 @@
+// Command proactive is a bot that takes an order, says goodbye after a minute of silence, and offers to resume.
+//
+// It keeps state and deadlines in the file proactive.db: stop it and start it
+// again, and who has fallen silent meanwhile hears from it at once.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/core"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/connector"
+	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+	"github.com/botlapse/botlapse/state/bolt"
+)
+
+const timeout = time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, "proactive.db", "127.0.0.1:3978", os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// A bot takes orders: each message is an item.
+type bot struct {
+	adapter   *middleware.Adapter
+	deadlines *deadline.Deadlines
+	order     *state.Property[[]string] // of the conversation
+	saved     *state.Property[[]string] // of the user: the order that was given up last
+}
+
+func newBot(base core.Adapter, storage state.Storage, store deadline.Store) *bot {
+	conversation, user := state.NewConversation(storage), state.NewUser(storage)
+	b := &bot{
+		deadlines: deadline.New(store, conversation),
+		order:     state.NewProperty[[]string](conversation, "order"),
+		saved:     state.NewProperty[[]string](user, "saved"),
+	}
+	b.adapter = middleware.NewAdapter(base,
+		middleware.AutoSave(conversation, user),
+		middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Arm: b.deadlines.Arm}),
+	)
+	return b
+}
+
+// expire starts to expire silent conversations.
+func (b *bot) expire() *deadline.Runner {
+	return deadline.NewRunner(b.deadlines, b.adapter, &deadline.Options{
+		Message: deadline.Text(`I have to go. Say "resume" to go on with your order, or anything else to begin a new one.`),
+	})
+}
+
+// handle is the bot's handler. What is ordered is kept in the user state too,
+// which does not expire.
+func (b *bot) handle(ctx context.Context, turn *middleware.Turn) error {
+	if turn.Activity.Type != schema.Message {
+		return nil
+	}
+	text := strings.TrimSpace(turn.Activity.Text)
+	order, err := b.order.GetOr(ctx, nil)
+	if err != nil {
+		return err
+	}
+	switch {
+	case strings.EqualFold(text, "resume") && len(order) == 0:
+		if order, err = b.saved.GetOr(ctx, nil); err != nil {
+			return err
+		}
+	case strings.EqualFold(text, "done"):
+		if _, err := turn.SendText(ctx, "Ordered: "+strings.Join(order, ", ")+"."); err != nil {
+			return err
+		}
+		return errors.Join(b.order.Delete(ctx), b.saved.Delete(ctx))
+	default:
+		order = append(order, text)
+	}
+	if _, err := turn.SendText(ctx, fmt.Sprintf(`Your order: %s. What else? Say "done" when that is all.`, strings.Join(order, ", "))); err != nil {
+		return err
+	}
+	return errors.Join(b.order.Set(ctx, order), b.saved.Set(ctx, order))
+}
+
+// run serves the bot on address until ctx is done.
+func run(ctx context.Context, file, address string, out io.Writer) error {
+	storage, err := bolt.Open(file)
+	if err != nil {
+		return err
+	}
+	defer storage.Close()
+	store, err := deadline.NewBolt(storage.DB())
+	if err != nil {
+		return err
+	}
+	base, err := connector.New(nil)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	b := newBot(base, storage, store)
+	mux := http.NewServeMux()
+	mux.Handle("/api/messages", b.adapter.HTTPHandler(b.handle))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "listening on http://%s/api/messages\n", listener.Addr())
+	runner := b.expire()
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return errors.Join(err, runner.Close(context.WithoutCancel(ctx)))
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	err = errors.Join(server.Shutdown(stop), runner.Close(stop), b.adapter.Close(stop))
+	<-failed
+	return err
+}

@@ -60,11 +60,7 @@ func explain(err error) error {
 	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &refused):
-		e := &StatusError{Status: refused.StatusCode, Err: err}
-		if refused.RawResponse != nil {
-			e.Substatus, _ = strconv.Atoi(refused.RawResponse.Header.Get("x-ms-substatus"))
-		}
-		return e
+		return &StatusError{Status: refused.StatusCode, Substatus: substatusOf(err), Err: err}
 	case errors.As(err, &network):
 		return network.Err // without the address, which has the id
 	}
@@ -93,7 +89,7 @@ func isTransient(err error) bool {
 			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			return true
 		}
-		return false
+		return status == http.StatusNotFound && substatusOf(err) == sessionNotAvailable
 	}
 	return isNetwork(err)
 }
@@ -125,6 +121,19 @@ func statusOf(err error) int {
 		return refused.StatusCode
 	}
 	return 0
+}
+
+// sessionNotAvailable is the substatus of a 404 that says nothing of the item:
+// no replica that could be asked has caught up with the session token.
+const sessionNotAvailable = 1002
+
+func substatusOf(err error) int {
+	var refused *azcore.ResponseError
+	if !errors.As(err, &refused) || refused.RawResponse == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(refused.RawResponse.Header.Get("x-ms-substatus"))
+	return n
 }
 
 // retryAfter returns how long the service asks to wait.

@@ -460,7 +460,7 @@ var ErrNoContainer = errors.New("no such container")
 
 // isAbsent reports whether what was asked for does not exist.
 func isAbsent(err error) bool {
-	return statusOf(err) == http.StatusNotFound && !errors.Is(err, ErrNoContainer)
+	return statusOf(err) == http.StatusNotFound && substatusOf(err) != sessionNotAvailable && !errors.Is(err, ErrNoContainer)
 }
 
 // learn keeps the session token of an answer.

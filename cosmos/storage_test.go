@@ -534,3 +534,36 @@ func TestAccountsThatCannotBeAreReportedAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestAReplicaThatHasNotCaughtUpIsNotAnAbsence: 404 with substatus 1002 says
+// nothing of the item.
+func TestAReplicaThatHasNotCaughtUpIsNotAnAbsence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byID)
+		s := newStorage(t, server)
+		etag := write(t, s, "k", "1", "")
+		for _, times := range []int{2, 1000} {
+			left := times
+			var mu sync.Mutex
+			server.Fault = func(r cosmostest.Request) cosmostest.Fault {
+				mu.Lock()
+				defer mu.Unlock()
+				if left--; left < 0 {
+					return cosmostest.Fault{}
+				}
+				return cosmostest.Fault{Status: 404, Substatus: 1002}
+			}
+			items, err := s.Read(t.Context(), []string{"k"})
+			if times == 2 && (err != nil || string(items["k"].Value) != "1") {
+				t.Errorf("read %s: %v", items["k"].Value, err)
+			} else if times > 2 && (err == nil || !cosmos.Retryable(err)) {
+				t.Errorf("read %v: %v", items, err)
+			}
+			if _, err := s.Write(t.Context(), map[string]state.Item{"k": {Value: json.RawMessage("1"), ETag: etag}}); times > 2 && (err == nil || errors.Is(err, state.ErrConflict)) {
+				t.Errorf("the write is a conflict: %v", err)
+			} else if times == 2 {
+				_, etag = read(t, s, "k")
+			}
+		}
+	})
+}

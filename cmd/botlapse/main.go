@@ -51,7 +51,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.AddCommand(p.serveCommand(), p.chatCommand(), p.cosmosCommand())
+	root.AddCommand(p.serveCommand(), p.chatCommand(), p.cosmosCommand(), p.deadlinesCommand())
 	problems := flatten(root.ExecuteContext(ctx))
 	for _, err := range problems {
 		fmt.Fprintln(p.stderr, "botlapse:", err)

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -32,7 +33,8 @@ type AccountOptions struct {
 	// first one that can be reached.
 	PreferredRegions []string
 
-	// Transport makes the requests. The default, for nil, is that of azcore.
+	// Transport makes the requests. The default, for nil, is one of the
+	// account's own, with up to 64 idle connections.
 	Transport policy.Transporter
 }
 
@@ -60,6 +62,8 @@ type Account struct {
 	options    AccountOptions
 	endpoint   string
 	credential azcosmos.KeyCredential
+	requests   policy.Transporter
+	own        *http.Transport // nil if requests is not the account's own
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -90,8 +94,8 @@ func NewAccount(endpoint string, opts *AccountOptions) (*Account, error) {
 	}
 	var problems []error
 	u, err := url.Parse(a.endpoint)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
-		problems = append(problems, errors.New("cosmos: the endpoint must be an https URL, or an http one for emulators"))
+	if err != nil || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http" {
+		problems = append(problems, errors.New("cosmos: the endpoint must be an https URL without path, or an http one for emulators"))
 	}
 	if a.options.Key != "" {
 		if a.options.Credential != nil {
@@ -117,6 +121,12 @@ func NewAccount(endpoint string, opts *AccountOptions) (*Account, error) {
 		return nil, err
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
+	if a.requests = a.options.Transport; a.requests == nil {
+		own := http.DefaultTransport.(*http.Transport).Clone()
+		own.MaxIdleConns, own.MaxIdleConnsPerHost = 256, 64
+		own.HTTP2 = &http.HTTP2Config{SendPingTimeout: attemptTimeout / 4, PingTimeout: attemptTimeout / 4} // to notice a dead connection
+		a.requests, a.own = &http.Client{Transport: own}, own
+	}
 	return a, nil
 }
 
@@ -132,6 +142,9 @@ func (a *Account) Close() {
 	a.active.Wait()
 	if client != nil {
 		client.Close()
+	}
+	if a.own != nil {
+		a.own.CloseIdleConnections()
 	}
 }
 
@@ -214,18 +227,18 @@ func (a *Account) discover(ctx context.Context) (*azcosmos.Client, error) {
 	return client, nil
 }
 
-// notDeadline returns err, or another if it is that an attempt took too long:
-// no deadline of the caller's has passed.
+// notDeadline returns err, or errNoAnswer if it is that an attempt took too
+// long: no deadline of the caller's has passed.
 func notDeadline(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return errors.New("no answer")
+		return errNoAnswer
 	}
 	return err
 }
 
 func (a *Account) newClient() (*azcosmos.Client, error) {
 	o := &azcosmos.ClientOptions{PreferredRegions: a.options.PreferredRegions}
-	o.Transport = &transport{a.options.Transport, a.ctx}
+	o.Transport = &transport{a.requests, a.ctx}
 	o.Retry.MaxRetries = -1 // Storage does that, and knows what may be repeated
 	if a.options.Key != "" {
 		return azcosmos.NewClientWithKey(a.endpoint, a.credential, o)
@@ -238,6 +251,7 @@ type (
 	discoveryKey struct{} // it is for the discovery only
 	legacyKey    struct{} // its item has no partition key
 	bodyKey      struct{} // the []byte that is sent instead of its body
+	sendsKey     struct{} // the *atomic.Int32 that counts how often it is sent
 )
 
 // A transport makes the requests of one client.
@@ -246,13 +260,8 @@ type transport struct {
 	life context.Context // of the account
 }
 
-var defaultClient = &http.Client{Transport: http.DefaultTransport}
-
 func (t *transport) Do(r *http.Request) (*http.Response, error) {
 	next := t.next
-	if next == nil {
-		next = defaultClient
-	}
 	switch {
 	case r.URL.Path == "" || r.URL.Path == "/":
 		// azcosmos takes the deadline from these, so that they would outlast
@@ -271,6 +280,9 @@ func (t *transport) Do(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"id":"x"}`)), Request: r}, nil
 	case r.Context().Value(legacyKey{}) != nil:
 		r.Header.Set("x-ms-documentdb-partitionkey", "[{}]")
+	}
+	if sends, ok := r.Context().Value(sendsKey{}).(*atomic.Int32); ok {
+		sends.Add(1)
 	}
 	if body, ok := r.Context().Value(bodyKey{}).([]byte); ok {
 		r = r.Clone(r.Context())

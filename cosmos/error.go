@@ -15,6 +15,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 )
 
+// errNoAnswer reports that an attempt took too long.
+var errNoAnswer = errors.New("no answer in time")
+
 // errUnreachable reports that the account could not be reached.
 var errUnreachable = errors.New("the account cannot be reached")
 
@@ -57,8 +60,6 @@ func explain(err error) error {
 	var refused *azcore.ResponseError
 	var network *url.Error
 	switch {
-	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		return err
 	case errors.As(err, &refused):
 		return &StatusError{Status: refused.StatusCode, Substatus: substatusOf(err), Err: err}
 	case errors.As(err, &network):
@@ -71,7 +72,7 @@ func explain(err error) error {
 // is made again: the service was busy, or could not be reached. The methods of
 // [Storage] have tried that several times before they return such an error.
 func Retryable(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrNoContainer) {
 		return false
 	}
 	if errors.Is(err, errUnreachable) {
@@ -97,7 +98,7 @@ func isTransient(err error) bool {
 // isNetwork reports whether there was no answer, or half of one.
 func isNetwork(err error) bool {
 	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.As(err, &network) || errors.Is(err, errNoAnswer) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EPIPE) || errors.Is(err, context.DeadlineExceeded)
 }
 
@@ -126,6 +127,9 @@ func statusOf(err error) int {
 // sessionNotAvailable is the substatus of a 404 that says nothing of the item:
 // no replica that could be asked has caught up with the session token.
 const sessionNotAvailable = 1002
+
+// ownerNotFound is that of one whose container or database is gone.
+const ownerNotFound = 1003
 
 func substatusOf(err error) int {
 	var refused *azcore.ResponseError

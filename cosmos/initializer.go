@@ -70,7 +70,7 @@ func (i *Initializer) Run(ctx context.Context) error {
 		}
 		err = nil
 		for _, step := range plan.steps {
-			if err = step(ctx); err != nil {
+			if err = again(ctx, func() error { return step(ctx) }); err != nil {
 				break
 			}
 		}

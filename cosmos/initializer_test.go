@@ -168,6 +168,24 @@ func TestAMissingRightIsExplained(t *testing.T) {
 	})
 }
 
+func TestABusyAccountIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := cosmostest.New()
+		faults := []cosmostest.Fault{{Status: 503}, {Status: 429, RetryAfter: time.Second}, {Reset: true, Committed: true}}
+		server.Fault = func(r cosmostest.Request) (f cosmostest.Fault) {
+			if r.Op == cosmostest.CreateContainer && len(faults) > 0 {
+				f, faults = faults[0], faults[1:]
+			}
+			return f
+		}
+		i := newInitializer(newAccount(t, server))
+		i.CreateDatabase = true
+		if err := i.Run(t.Context()); err != nil || len(faults) > 0 {
+			t.Errorf("%d faults are left: %v", len(faults), err)
+		}
+	})
+}
+
 func TestAServerlessAccountTakesNoThroughput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := cosmostest.New()

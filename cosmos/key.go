@@ -39,8 +39,7 @@ func (s *Storage) itemID(key string) (string, error) {
 
 // escape replaces the characters that an id must not have. Those of the .NET
 // and JavaScript SDKs are replaced as they do it. Others that either the
-// service or azcosmos cannot take are replaced by *u and four or more hex
-// digits.
+// service or azcosmos cannot take are replaced by *u and six hex digits.
 func escape(key string) string {
 	var b strings.Builder
 	for i, c := range key {
@@ -51,7 +50,7 @@ func escape(key string) string {
 			fmt.Fprintf(&b, "*%x", c)
 		case c < 0x20, c >= 0x7f && c < 0xa0, c == '%', c == '\u2028', c == '\u2029', c > 0xffff,
 			c == ' ' && i == len(key)-1, c == '.' && strings.Trim(key, ".") == "":
-			fmt.Fprintf(&b, "*u%04x", c)
+			fmt.Fprintf(&b, "*u%06x", c)
 		default:
 			b.WriteRune(c)
 		}

@@ -39,15 +39,15 @@ func TestKeysAreEscapedAndCutAsInTheOfficialSDKs(t *testing.T) {
 		"*test*":                       "*2atest*2a",
 		"test/conversations/Convo1/":   "test*2fconversations*2fConvo1*2f",
 		"a\tb\nc\rd":                   "a*9b*ac*dd",
-		`!@#$%^&*()~/\><,.?';"` + "`~": `!@*23$*u0025^&*2a()~*2f*5c><,.*3f';"` + "`~",
+		`!@#$%^&*()~/\><,.?';"` + "`~": `!@*23$*u000025^&*2a()~*2f*5c><,.*3f';"` + "`~",
 		"19:meeting_MjdhNjM4@thread.tacv2;messageid=1": "19:meeting_MjdhNjM4@thread.tacv2;messageid=1",
 		"å|日本":                   "å|日本",
-		"a ":                     "a*u0020",
+		"a ":                     "a*u000020",
 		"a b":                    "a b",
-		".":                      "*u002e",
-		"..":                     "*u002e*u002e",
+		".":                      "*u00002e",
+		"..":                     "*u00002e*u00002e",
 		"a..b":                   "a..b",
-		"\x00\u0085\u2028😀":      "*u0000*u0085*u2028*u1f600",
+		"\x00\u0085\u2028😀":      "*u000000*u000085*u002028*u01f600",
 		strings.Repeat("a", 255): strings.Repeat("a", 255),
 		strings.Repeat("a", 256): strings.Repeat("a", 247) + "6744c6fe",
 		strings.Repeat("日", 300): "",
@@ -69,6 +69,20 @@ func TestKeysAreEscapedAndCutAsInTheOfficialSDKs(t *testing.T) {
 		if got, _ := read(t, s, key); got != "" {
 			t.Errorf("%q is still there", key)
 		}
+	}
+}
+
+// TestIDsOfDifferentKeysDiffer where one escape could be read as another.
+func TestIDsOfDifferentKeysDiffer(t *testing.T) {
+	server := newServer(t, byID)
+	s := newStorage(t, server)
+	seen := make(map[string]string)
+	for _, key := range []string{"\u20280", "\U00020280", "\u0085", "%", "*", "*2a", "*u000025", "a ", "a*u000020"} {
+		id := idOf(t, server, s, key)
+		if other, ok := seen[id]; ok {
+			t.Errorf("%q and %q have the id %s", key, other, id)
+		}
+		seen[id] = key
 	}
 }
 

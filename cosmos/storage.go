@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -48,7 +49,11 @@ const (
 	baseWait = 100 * time.Millisecond
 	maxWait  = 2 * time.Second
 
-	// maxSessions is of how many keys the session tokens are kept.
+	// attemptTimeout bounds each attempt.
+	attemptTimeout = 10 * time.Second
+
+	// maxSessions is of how many keys the session tokens are kept, those that
+	// were used last.
 	maxSessions = 10000
 )
 
@@ -73,11 +78,12 @@ type Storage struct {
 	database, container string
 	options             Options
 
-	mu       sync.Mutex
-	layout   layout
-	sessions map[string]string // by id
-	order    []string          // of ids in sessions, a ring
-	next     int
+	mu     sync.Mutex
+	layout layout
+
+	// The session tokens of writes, by id. When there are too many new ones,
+	// the old ones are dropped, and the new ones become the old ones.
+	sessions, oldSessions map[string]string
 }
 
 // A layout is where the container has the partition key.
@@ -145,7 +151,7 @@ func (s *Storage) Read(ctx context.Context, keys []string) (map[string]state.Ite
 		return nil
 	})
 	if len(errs) > 0 {
-		return nil, join(ctx, errs)
+		return nil, join(errs)
 	}
 	return items, nil
 }
@@ -181,7 +187,7 @@ func (s *Storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 	if len(errs) == 0 {
 		return etags, nil
 	}
-	err := join(ctx, errs)
+	err := join(errs)
 	if len(etags) > 0 {
 		err = fmt.Errorf("%w (written were %q)", err, slices.Sorted(maps.Keys(etags)))
 	}
@@ -201,7 +207,7 @@ func (s *Storage) Delete(ctx context.Context, keys []string) error {
 		}
 		ids[key] = id
 	}
-	return join(ctx, s.each(slices.Sorted(maps.Keys(ids)), func(key string) error {
+	return join(s.each(slices.Sorted(maps.Keys(ids)), func(key string) error {
 		err := s.retry(ctx, ids[key], func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmos.ItemOptions) (azcosmos.ItemResponse, error) {
 			return c.DeleteItem(ctx, azcosmos.NewPartitionKeyString(ids[key]), ids[key], o)
 		}, nil)
@@ -238,14 +244,8 @@ func (s *Storage) each(keys []string, do func(key string) error) (errs []error) 
 	return errs
 }
 
-// join joins errors; if they are that ctx has ended, that is the error.
-func join(ctx context.Context, errs []error) error {
-	if len(errs) == 0 {
-		return nil
-	}
-	if err := ctx.Err(); err != nil && !slices.ContainsFunc(errs, func(e error) bool { return !errors.Is(e, err) }) {
-		return errs[0]
-	}
+// join joins errors, in the order of their texts.
+func join(errs []error) error {
 	if len(errs) == 1 {
 		return errs[0]
 	}
@@ -275,11 +275,24 @@ func (s *Storage) read(ctx context.Context, id string) (*envelope, string, error
 	} else if err != nil {
 		return nil, "", err
 	}
-	found := &envelope{}
-	if err := json.Unmarshal(resp.Value, found); err != nil || found.Document == nil {
-		return nil, "", fmt.Errorf("%w: the item has no document", state.ErrCorrupt)
+	found, err := decode(resp.Value)
+	return found, string(resp.ETag), err
+}
+
+// decode reads an item. What it has besides is the affair of others.
+func decode(data []byte) (*envelope, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil || fields["document"] == nil {
+		return nil, fmt.Errorf("%w: the item has no document", state.ErrCorrupt)
 	}
-	return found, string(resp.ETag), nil
+	e := &envelope{Document: fields["document"]}
+	if json.Unmarshal(fields["realId"], &e.RealID) != nil {
+		e.RealID = "" // of no key
+	}
+	if json.Unmarshal(fields["writeId"], &e.WriteID) != nil {
+		e.WriteID = ""
+	}
+	return e, nil
 }
 
 // write writes an item under the condition of etag.
@@ -302,7 +315,8 @@ func (s *Storage) write(ctx context.Context, e *envelope, etag string) (string, 
 			o.IfMatchEtag = (*azcore.ETag)(&etag)
 			resp, err = c.ReplaceItem(ctx, key, e.ID, data, o)
 		}
-		unknown = unknown || err != nil && (isUnknown(err) || ctx.Err() != nil)
+		sends := ctx.Value(sendsKey{}).(*atomic.Int32)
+		unknown = unknown || err != nil && (isUnknown(err) || ctx.Err() != nil || sends.Load() > 1) // azcosmos repeats some too
 		return resp, err
 	}, &resp)
 	refused := isAbsent(err) && conditional
@@ -324,7 +338,7 @@ func (s *Storage) write(ctx context.Context, e *envelope, etag string) (string, 
 		if found != nil && found.WriteID == e.WriteID {
 			return current, nil
 		}
-		return "", fmt.Errorf("%w: %w", state.ErrConflict, err)
+		return "", fmt.Errorf("%w: %w (it may have been written, and overwritten)", state.ErrConflict, err)
 	case refused:
 		return "", fmt.Errorf("%w: %w", state.ErrConflict, err)
 	case unknown:
@@ -357,9 +371,11 @@ type operation func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmo
 // retry carries out an operation on the item called id, as often as it takes.
 func (s *Storage) retry(ctx context.Context, id string, do operation, resp *azcosmos.ItemResponse) error {
 	begin, limit := time.Now(), baseWait
-	for attempt := 1; ; attempt++ {
+	for attempt := 1; ; {
 		r, err := s.try(ctx, do)
-		s.learn(id, r, err)
+		if len(r.Value) == 0 { // not of a read, which may be older than what is known
+			s.learn(id, r, err)
+		}
 		if err == nil {
 			if resp != nil {
 				*resp = r
@@ -367,20 +383,27 @@ func (s *Storage) retry(ctx context.Context, id string, do operation, resp *azco
 			return nil
 		}
 		err = explain(err)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return because(err, ctx.Err())
+		}
+		err = notDeadline(err)
+		wait := max(retryAfter(err), mathrand.N(limit))
+		limit = min(2*limit, maxWait)
+		switch {
 		case !isTransient(err) || errors.Is(err, errUnreachable): // which was tried for long enough
 			return err
 		case statusOf(err) == http.StatusTooManyRequests:
-			if time.Since(begin) >= patience {
+			if time.Since(begin)+wait > patience {
 				return err
 			}
-		case attempt >= attempts:
-			return err
+		default:
+			if attempt++; attempt > attempts {
+				return err
+			}
+			if substatusOf(err) == sessionNotAvailable && attempt == attempts {
+				s.forgetSession(id) // which may be of a container that was made anew
+			}
 		}
-		wait := max(retryAfter(err), mathrand.N(limit))
-		limit = min(2*limit, maxWait)
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 			return err
 		}
@@ -419,7 +442,16 @@ func (s *Storage) try(ctx context.Context, do operation) (azcosmos.ItemResponse,
 	if l == legacy {
 		ctx = context.WithValue(ctx, legacyKey{}, true)
 	}
-	return do(ctx, c, &azcosmos.ItemOptions{})
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, sendsKey{}, new(atomic.Int32)), attemptTimeout)
+	defer cancel()
+	resp, err := do(ctx, c, &azcosmos.ItemOptions{})
+	if statusOf(err) == http.StatusNotFound && substatusOf(err) == ownerNotFound {
+		s.mu.Lock()
+		s.layout = unknownLayout
+		s.mu.Unlock()
+		return resp, fmt.Errorf("%w: container %q in database %q is gone: %w", ErrNoContainer, s.container, s.database, explain(err))
+	}
+	return resp, err
 }
 
 // locate finds out where the container has the partition key, once.
@@ -430,9 +462,11 @@ func (s *Storage) locate(ctx context.Context, c *azcosmos.ContainerClient) (layo
 	if l != unknownLayout {
 		return l, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
 	resp, err := c.Read(ctx, nil)
 	switch {
-	case isAbsent(err):
+	case statusOf(err) == http.StatusNotFound:
 		return l, fmt.Errorf("%w: there is no container %q in database %q: %w", ErrNoContainer, s.container, s.database, explain(err))
 	case statusOf(err) == http.StatusForbidden:
 		l = byID // it may be used, but not looked at
@@ -471,7 +505,7 @@ func (s *Storage) learn(id string, resp azcosmos.ItemResponse, err error) {
 	case err == nil && resp.SessionToken != nil:
 		token = *resp.SessionToken
 	case errors.As(err, &refused) && refused.RawResponse != nil &&
-		(refused.StatusCode == http.StatusPreconditionFailed || refused.StatusCode == http.StatusConflict):
+		(refused.StatusCode == http.StatusPreconditionFailed || refused.StatusCode == http.StatusConflict || isAbsent(err)):
 		token = refused.RawResponse.Header.Get("x-ms-session-token")
 	}
 	if token == "" {
@@ -479,23 +513,33 @@ func (s *Storage) learn(id string, resp azcosmos.ItemResponse, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.sessions[id]; !known {
-		if len(s.order) < maxSessions {
-			s.order = append(s.order, id)
-		} else {
-			delete(s.sessions, s.order[s.next])
-			s.order[s.next] = id
-			s.next = (s.next + 1) % maxSessions
-		}
+	s.keepSession(id, token)
+}
+
+// keepSession makes id one of those that were used last. The caller holds s.mu.
+func (s *Storage) keepSession(id, token string) {
+	if len(s.sessions) >= maxSessions/2 {
+		s.sessions, s.oldSessions = make(map[string]string), s.sessions
 	}
 	s.sessions[id] = token
+}
+
+func (s *Storage) forgetSession(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, id)
+	delete(s.oldSessions, id)
 }
 
 func (s *Storage) session(id string) *string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if token, ok := s.sessions[id]; ok {
-		return &token
+	token, ok := s.sessions[id]
+	if !ok {
+		if token, ok = s.oldSessions[id]; !ok {
+			return nil
+		}
+		s.keepSession(id, token)
 	}
-	return nil
+	return &token
 }

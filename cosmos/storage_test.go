@@ -520,6 +520,7 @@ func TestAccountsThatCannotBeAreReportedAtOnce(t *testing.T) {
 	}{
 		{"bot.documents.azure.com", cosmos.AccountOptions{Key: "not base64!"}, []string{"must be an https URL", "must be base64"}},
 		{"http://localhost:8081", cosmos.AccountOptions{}, []string{"would be sent in clear"}},
+		{"https://x.test/dbs", cosmos.AccountOptions{Key: cosmostest.EmulatorKey}, []string{"must be an https URL without path"}},
 		{"ftp://x", cosmos.AccountOptions{Key: cosmostest.EmulatorKey, Credential: nil}, []string{"must be an https URL"}},
 	} {
 		_, err := cosmos.NewAccount(test.endpoint, &test.options)
@@ -564,6 +565,124 @@ func TestAReplicaThatHasNotCaughtUpIsNotAnAbsence(t *testing.T) {
 			} else if times == 2 {
 				_, etag = read(t, s, "k")
 			}
+		}
+	})
+}
+
+// TestAContainerThatIsGoneIsNotAnAbsence of its items.
+func TestAContainerThatIsGoneIsNotAnAbsence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byID)
+		s := newStorage(t, server)
+		etag := write(t, s, "k", "1", "")
+		server.Fault = func(cosmostest.Request) cosmostest.Fault { return cosmostest.Fault{Status: 404, Substatus: 1003} }
+		_, readErr := s.Read(t.Context(), []string{"k"})
+		_, writeErr := s.Write(t.Context(), map[string]state.Item{"k": {Value: json.RawMessage("2"), ETag: etag}})
+		for i, err := range []error{readErr, writeErr, s.Delete(t.Context(), []string{"k"})} {
+			if !errors.Is(err, cosmos.ErrNoContainer) || errors.Is(err, state.ErrConflict) || cosmos.Retryable(err) {
+				t.Errorf("call %d: %v", i, err)
+			}
+		}
+		server.Fault = nil
+		if got, _ := read(t, s, "k"); got != "1" {
+			t.Errorf("when it is back, read %s", got)
+		}
+	})
+}
+
+// TestAnAttemptThatHangsIsMadeAgain with the rest of the caller's time, and its
+// error names no address.
+func TestAnAttemptThatHangsIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byID)
+		s := newStorage(t, server)
+		write(t, s, "secret-id", "1", "")
+		var once sync.Once
+		server.Fault = func(cosmostest.Request) (f cosmostest.Fault) {
+			once.Do(func() { f.Hang = true })
+			return f
+		}
+		begin := time.Now()
+		if got, _ := read(t, s, "secret-id"); got != "1" || time.Since(begin) > 12*time.Second {
+			t.Errorf("after %v, read %s", time.Since(begin), got)
+		}
+		server.Fault = func(cosmostest.Request) cosmostest.Fault { return cosmostest.Fault{Hang: true} }
+		_, err := s.Read(t.Context(), []string{"secret-id"})
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || !cosmos.Retryable(err) || strings.Contains(err.Error(), "docs/") {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
+// TestThrottlingDoesNotUseUpTheAttempts, and is not waited for without end.
+func TestThrottlingDoesNotUseUpTheAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byID)
+		s := newStorage(t, server)
+		write(t, s, "k", "1", "")
+		n := 0
+		server.Fault = func(cosmostest.Request) cosmostest.Fault {
+			if n++; n <= 10 {
+				return cosmostest.Fault{Status: 429, RetryAfter: time.Millisecond}
+			} else if n == 11 {
+				return cosmostest.Fault{Status: 503}
+			}
+			return cosmostest.Fault{}
+		}
+		if got, _ := read(t, s, "k"); got != "1" {
+			t.Errorf("read %s", got)
+		}
+		server.Fault = func(cosmostest.Request) cosmostest.Fault { return cosmostest.Fault{Status: 429, RetryAfter: time.Hour} }
+		begin := time.Now()
+		if _, err := s.Read(t.Context(), []string{"k"}); err == nil || time.Since(begin) > 30*time.Second {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+	})
+}
+
+func TestOddFieldsOfOthersAreIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byID)
+		s := newStorage(t, server)
+		put(t, server, "k", `{"id":"k","realId":"k","document":{"n":1},"writeId":7,"Document":{"n":2},"REALID":"other","TTL":"none"}`)
+		if got, _ := read(t, s, "k"); got != `{"n":1}` {
+			t.Errorf("read %s", got)
+		}
+	})
+}
+
+// TestSessionTokensOfManyKeys: a key that is used stays known.
+func TestSessionTokensOfManyKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byID)
+		server.Lag = time.Hour
+		s := newStorage(t, server)
+		write(t, s, "hot", "1", "")
+		for i := range 12000 {
+			if i%1000 == 0 {
+				if got, _ := read(t, s, "hot"); got != "1" {
+					t.Fatalf("after %d others, read %q", i, got)
+				}
+			}
+			write(t, s, fmt.Sprint(i), "1", "")
+		}
+	})
+}
+
+// TestATokenThatCannotBeSatisfiedIsGivenUp: of a container that was made anew.
+func TestATokenThatCannotBeSatisfiedIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byID)
+		s := newStorage(t, server)
+		write(t, s, "k", "1", "")
+		server.Fault = func(r cosmostest.Request) cosmostest.Fault {
+			if r.Header.Get("x-ms-session-token") != "" {
+				return cosmostest.Fault{Status: 404, Substatus: 1002}
+			}
+			return cosmostest.Fault{}
+		}
+		if got, _ := read(t, s, "k"); got != "1" {
+			t.Errorf("read %s", got)
 		}
 	})
 }

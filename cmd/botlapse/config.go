@@ -193,7 +193,7 @@ func (c *config) forServing() error {
 		problem("ExpireProactively is \"true\": with CosmosDbEndpoint it must be empty or false")
 	}
 	if c.cosmos.endpoint != "" && c.stateFile != "" {
-		problem("STATE_FILE is %q, CosmosDbEndpoint is %q: one of them must be empty", c.stateFile, c.cosmos.endpoint)
+		problem("STATE_FILE is %q, and CosmosDbEndpoint is set: one of them must be empty", c.stateFile)
 	}
 	if c.cosmos.endpoint != "" {
 		problems = append(problems, c.cosmos.check())

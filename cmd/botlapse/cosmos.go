@@ -39,10 +39,11 @@ func (c *cosmosConfig) check() error {
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	u, err := url.Parse(c.endpoint)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
-		problem("CosmosDbEndpoint is %q: must be the https URL of the account, or an http one of an emulator", c.endpoint)
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" || u.Scheme != "https" && u.Scheme != "http":
+		// Without the value: it may be a connection string, with the key in it.
+		problem("CosmosDbEndpoint is no address: must be the https URL of the account, without path and key, or an http one of an emulator")
 	case u.Scheme == "http" && c.key == "":
-		problem("CosmosDbEndpoint is %q: without CosmosDbAuthKey it must be https: a token would be sent in clear", c.endpoint)
+		problem("CosmosDbEndpoint is %q: without CosmosDbAuthKey it must be https: a token would be sent in clear", u.Scheme+"://"+u.Host)
 	}
 	if c.database == "" {
 		problem("CosmosDbDatabaseId is empty: with CosmosDbEndpoint it must be the name of a database")
@@ -87,12 +88,17 @@ func (c *config) grace() time.Duration {
 	return ttl - c.expireAfter
 }
 
-// initialize runs the initializer.
-func (p *program) initialize(ctx context.Context, c *config, account *cosmos.Account, logger *slog.Logger) error {
+// warnOfShortLife says what a time to live does that is smaller than the
+// timeout.
+func (c *config) warnOfShortLife(logger *slog.Logger) {
 	if ttl := time.Duration(c.cosmos.timeToLive) * time.Second; ttl > 0 && ttl < c.expireAfter {
 		logger.Warn("CosmosDbTimeToLive is smaller than ExpireAfterSeconds: conversations are kept until they expire, and who writes after that finds a new one, without ExpireMessage",
 			"CosmosDbTimeToLive", ttl, "ExpireAfterSeconds", c.expireAfter)
 	}
+}
+
+// initialize runs the initializer.
+func (p *program) initialize(ctx context.Context, c *config, account *cosmos.Account, logger *slog.Logger) error {
 	plan, err := c.cosmos.initializer(account).Plan(ctx)
 	if err != nil {
 		return err
@@ -171,6 +177,7 @@ func (p *program) withPlan(ctx context.Context, do func(*config, *cosmos.Initial
 		return err
 	}
 	defer account.Close()
+	c.warnOfShortLife(p.logger(c))
 	i := c.cosmos.initializer(account)
 	plan, err := i.Plan(ctx)
 	if err != nil {

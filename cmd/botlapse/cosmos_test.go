@@ -148,6 +148,17 @@ func TestCosmosSettingsThatDoNotFitAreReportedAtOnce(t *testing.T) {
 	}
 }
 
+func TestAConnectionStringIsNotRepeated(t *testing.T) {
+	for _, endpoint := range []string{"AccountEndpoint=https://x.test/;AccountKey=c3dvcmRmaXNo;", "https://swordfish@x.test/", "https://x.test/?key=c3dvcmRmaXNo", "https://x.test/c3dvcmRmaXNo"} {
+		var stderr bytes.Buffer
+		p := &program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: &stderr, envFile: "no such file",
+			lookup: environment(map[string]string{"PORT": "0", "CosmosDbEndpoint": endpoint, "CosmosDbDatabaseId": "bot", "STATE_FILE": "x"})}
+		if code := p.run(t.Context(), []string{"serve"}); code != 1 || !strings.Contains(stderr.String(), "CosmosDbEndpoint is no address") || strings.Contains(stderr.String(), "swordfish") || strings.Contains(stderr.String(), "c3dv") {
+			t.Errorf("exit status %d, stderr\n%s", code, &stderr)
+		}
+	}
+}
+
 func TestATimeToLiveSmallerThanTheTimeoutIsAWarning(t *testing.T) {
 	server := cosmostest.New()
 	s := startCosmos(t, server, map[string]string{"CosmosDbCreateDatabase": "true", "CosmosDbTimeToLive": "10", "ExpireAfterSeconds": "30"})

@@ -70,6 +70,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 			return err
 		}
 		defer account.Close()
+		c.warnOfShortLife(logger)
 		if c.cosmos.initialize {
 			if err := p.initialize(ctx, c, account, logger); err != nil {
 				return err

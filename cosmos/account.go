@@ -198,11 +198,13 @@ func (a *Account) run(c *connection) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.closed {
+		c.client, c.err = nil, ErrClosed
+	}
 	a.client, a.pending, a.failed = c.client, nil, nil
 	if c.err != nil {
-		c.err = fmt.Errorf("%w: %w", errUnreachable, notDeadline(c.err))
-		if a.closed {
-			c.err = ErrClosed
+		if !a.closed {
+			c.err = fmt.Errorf("%w: %w", errUnreachable, notDeadline(c.err))
 		}
 		a.failed, a.at = c, time.Now()
 	}

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/azcosmos"
@@ -194,7 +195,8 @@ func (s *Storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 	return etags, err
 }
 
-// Delete implements [state.Storage].
+// Delete implements [state.Storage]. When it is repeated after a lost answer, it
+// also deletes what somebody has written meanwhile.
 func (s *Storage) Delete(ctx context.Context, keys []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -349,8 +351,8 @@ func (s *Storage) write(ctx context.Context, e *envelope, etag string) (string, 
 
 // encode writes an item. The document stays as it is.
 func encode(e *envelope) ([]byte, error) {
-	if !json.Valid(e.Document) {
-		return nil, fmt.Errorf("%w: the value is not JSON", state.ErrInvalid)
+	if !json.Valid(e.Document) || !utf8.Valid(e.Document) {
+		return nil, fmt.Errorf("%w: the value is not JSON in UTF-8", state.ErrInvalid)
 	}
 	document := e.Document
 	e.Document = json.RawMessage("null")

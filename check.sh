@@ -40,7 +40,9 @@ if [ "${1-}" = all ]; then
 	step "JavaScript SDK and Cosmos DB servers of others"
 	command -v npm >/dev/null || fail "check.sh all needs Node"
 	(cd interop/js && npm ci --no-audit --no-fund --loglevel=error)
-	go test -race -tags interop ./interop/...
+	# The server of vercel lets no item expire: these cases show that.
+	expiry='an_expired_item_leaves_room_for_ETagNone|an_expired_item_has_no_tag|a_refused_write_leaves_the_TTL_alone|a_rewrite_may_shorten_the_TTL|each_item_of_a_batch_has_its_own_TTL|an_item_is_there_until_its_TTL_has_passed|a_rewrite_starts_the_TTL_anew'
+	go test -race -short -tags interop -skip "^TestContractOnVercel$/^contract$/^($expiry)$" ./interop/...
 fi
 
 step ok

@@ -686,3 +686,53 @@ func TestATokenThatCannotBeSatisfiedIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// TestAFaultAtAnyPosition fails one request of a save, whichever it is: the
+// discovery of the account, the look at the container, the read, the write, or
+// the read back after it.
+func TestAFaultAtAnyPosition(t *testing.T) {
+	kinds := map[string]cosmostest.Fault{
+		"503": {Status: 503}, "503 after it was done": {Status: 503, Committed: true}, "429": {Status: 429}, "a reset": {Reset: true},
+		"a reset after it was done": {Reset: true, Committed: true}, "hanging": {Hang: true}, "hanging after it was done": {Hang: true, Committed: true},
+	}
+	for kind, fault := range kinds {
+		for at := 1; at <= 6; at++ {
+			for _, also := range []bool{false, true} { // the answer of the write is lost besides
+				t.Run(fmt.Sprintf("%s at request %d, write lost too %v", kind, at, also), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						server := newServer(t, byID)
+						write(t, newStorage(t, server), "test/conversations/c", `{"n":1}`, "")
+						var mu sync.Mutex
+						n, writes := 0, 0
+						server.Fault = func(r cosmostest.Request) cosmostest.Fault {
+							mu.Lock()
+							defer mu.Unlock()
+							if n++; n == at {
+								return fault
+							}
+							if r.Op == cosmostest.ReplaceItem {
+								if writes++; also && writes == 1 {
+									return cosmostest.Fault{Reset: true, Committed: true}
+								}
+							}
+							return cosmostest.Fault{}
+						}
+						conversation := state.NewConversation(newStorage(t, server))
+						counter := state.NewProperty[int](conversation, "n")
+						ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+						defer cancel()
+						ctx = state.NewContext(ctx, state.IDs{Channel: "test", Conversation: "c", User: "u"})
+						got, err := counter.GetOr(ctx, 0)
+						if err := errors.Join(err, counter.Set(ctx, got+1), conversation.Save(ctx)); err != nil {
+							t.Fatal(err)
+						}
+						server.Fault = nil
+						if got, _ := read(t, newStorage(t, server), "test/conversations/c"); got != `{"n":2}` {
+							t.Errorf("stored %s", got)
+						}
+					})
+				})
+			}
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
+	"github.com/botlapse/botlapse/state/statetest"
 )
 
 const container = `{"id":"state","partitionKey":{"paths":["/id"],"kind":"Hash"},"defaultTtl":-1}`
@@ -290,3 +292,30 @@ func start(t *testing.T, dir, name string, args ...string) {
 		cmd.Wait()
 	})
 }
+
+// TestContractOnVercel runs the storage contract on the server of vercel, in a
+// container of its own for each case. It never lets an item expire; check.sh
+// names the cases that it cannot show.
+func TestContractOnVercel(t *testing.T) {
+	port := freePort(t)
+	start(t, "js", "node", "node_modules/@vercel/cosmosdb-server/lib/cli.js", "--port", port, "--host", "localhost", "--no-ssl")
+	account, err := cosmos.NewAccount("http://localhost:"+port, &cosmos.AccountOptions{Key: cosmostest.EmulatorKey, Transport: &crossPartition{http.DefaultClient}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(account.Close)
+	var containers atomic.Int64
+	statetest.Run(t, func(t *testing.T) state.Storage {
+		n := containers.Add(1)
+		i := &cosmos.Initializer{Account: account, Database: "bot", Conversation: fmt.Sprint("c", n), User: fmt.Sprint("u", n), TimeToLive: -1, CreateDatabase: true}
+		if err := i.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return realTime{cosmos.New(account, "bot", i.Conversation, nil)}
+	})
+}
+
+// realTime is a storage whose clock cannot be moved but by waiting.
+type realTime struct{ *cosmos.Storage }
+
+func (realTime) Advance(d time.Duration) { time.Sleep(d) }

@@ -270,7 +270,7 @@ func (c *crossPartition) Do(r *http.Request) (*http.Response, error) {
 	return c.client.Do(r)
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	l, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +280,7 @@ func freePort(t *testing.T) string {
 }
 
 // start starts a server, which need not be ready yet.
-func start(t *testing.T, dir, name string, args ...string) {
+func start(t testing.TB, dir, name string, args ...string) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
 	cmd.Stderr = os.Stderr

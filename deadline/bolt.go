@@ -15,7 +15,8 @@ import (
 
 // Bolt is a [Store] in a bbolt database, for one process at a time. What its
 // methods return without an error is on the disk. Calls that come at the same
-// time share a transaction, for which one waits up to 10 ms.
+// time share a transaction, for which one waits as long as the MaxBatchDelay of
+// the database.
 type Bolt struct{ db *bbolt.DB }
 
 // The buckets: entries has a boltEntry for each key; ready has nothing but
@@ -37,8 +38,12 @@ type boltEntry struct {
 }
 
 // NewBolt returns the store in db, such as that of a bolt.Storage: state and
-// deadlines are then in one file. It uses the bucket "deadline".
+// deadlines are then in one file. It uses the bucket "deadline", and brings a
+// MaxBatchDelay that was left as it is down to 2 ms, about what a commit takes.
 func NewBolt(db *bbolt.DB) (*Bolt, error) {
+	if db.MaxBatchDelay == defaultBatchDelay {
+		db.MaxBatchDelay = 2 * time.Millisecond
+	}
 	err := db.Update(func(tx *bbolt.Tx) error {
 		root, err := tx.CreateBucketIfNotExists(boltRoot)
 		if err != nil {
@@ -122,6 +127,9 @@ func (t *boltTx) put(key string, old, e *boltEntry) error {
 }
 
 const readySize = 8
+
+// defaultBatchDelay is what bbolt.Open sets.
+const defaultBatchDelay = 10 * time.Millisecond
 
 // readyKey sorts by time.
 func readyKey(ready time.Time, key string) []byte {

@@ -294,7 +294,7 @@ func encodeOptions(options *PromptOptions) (json.RawMessage, error) {
 		o.Set(m.name, data)
 	}
 	if len(options.Choices) > 0 {
-		data, err := marshal(options.Choices)
+		data, err := object.Marshal(options.Choices)
 		if err != nil {
 			return nil, err
 		}
@@ -308,7 +308,7 @@ func encodeOptions(options *PromptOptions) (json.RawMessage, error) {
 func encodePrompt(a *schema.Activity) (json.RawMessage, error) {
 	switch {
 	case wire.IsText(a):
-		return marshal(a.Text)
+		return object.Marshal(a.Text)
 	case a.InputHint == "":
 		hinted := *a
 		hinted.InputHint = schema.ExpectingInput

@@ -1,7 +1,6 @@
 package dialog
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -261,7 +260,7 @@ func (s *Stack) Store(v any) error {
 	if len(s.frames) == 0 {
 		return errEmptyStack
 	}
-	data, err := marshal(v)
+	data, err := object.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("dialog: store state of %q: %w", s.top().dialog.ID(), err)
 	}
@@ -285,17 +284,6 @@ func checked(d Dialog, r Result, err error) (Result, error) {
 
 // quote encodes a string, which always can be.
 func quote(s string) json.RawMessage {
-	data, _ := marshal(s)
+	data, _ := object.Marshal(s)
 	return data
-}
-
-// marshal encodes v as other SDKs do: characters special to HTML stay as they are.
-func marshal(v any) (json.RawMessage, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }

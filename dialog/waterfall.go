@@ -44,7 +44,7 @@ func (w *Waterfall) Begin(ctx context.Context, stack *Stack, options any) (Resul
 	if options == nil {
 		options = struct{}{}
 	}
-	encoded, err := marshal(options)
+	encoded, err := object.Marshal(options)
 	if err != nil {
 		return Result{}, fmt.Errorf("dialog: begin waterfall %q: %w", w.id, err)
 	}
@@ -232,7 +232,7 @@ func (v Value[T]) Get(step *Step) (T, error) {
 
 // Set keeps value. What is changed in it later is not kept.
 func (v Value[T]) Set(step *Step, value T) error {
-	encoded, err := marshal(value)
+	encoded, err := object.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("dialog: set value %q: %w", string(v), err)
 	}

@@ -245,18 +245,12 @@ func equivalent(a, b json.RawMessage) bool {
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// marshal encodes v as other SDKs do: characters special to HTML stay as they are.
+// marshal encodes a value. JSON stays as it is.
 func marshal(v any) (json.RawMessage, error) {
 	if raw, ok := v.(json.RawMessage); ok && json.Valid(raw) {
 		return bytes.Clone(raw), nil
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	return object.Marshal(v)
 }
 
 // sameJSON reports whether two JSON values are the same but for white space

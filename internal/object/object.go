@@ -244,3 +244,15 @@ func (o *Object) Equal(e *Object) bool {
 	}
 	return true
 }
+
+// Marshal encodes v as other SDKs do: characters special to HTML stay as they
+// are.
+func Marshal(v any) (json.RawMessage, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}

@@ -1,7 +1,6 @@
 package cosmos
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -9,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +18,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/azcosmos"
 
+	"github.com/botlapse/botlapse/internal/object"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -36,27 +34,7 @@ type Options struct {
 	Parallel int
 }
 
-const (
-	defaultParallel = 16
-
-	// attempts is how often a request is made, but for those that are refused
-	// with status 429, which are repeated until the context ends, for
-	// patience at most.
-	attempts = 6
-	patience = 30 * time.Second
-
-	// Waits between attempts are random, up to baseWait, doubled each time up
-	// to maxWait.
-	baseWait = 100 * time.Millisecond
-	maxWait  = 2 * time.Second
-
-	// attemptTimeout bounds each attempt.
-	attemptTimeout = 10 * time.Second
-
-	// maxSessions is of how many keys the session tokens are kept, those that
-	// were used last.
-	maxSessions = 10000
-)
+const defaultParallel = 16
 
 // Storage is a [state.Storage] in a Cosmos DB container: one item for each
 // key, in the form of the official SDKs, in a partition of its own.
@@ -79,22 +57,11 @@ type Storage struct {
 	database, container string
 	options             Options
 
+	sessions sessions
+
 	mu     sync.Mutex
 	layout layout
-
-	// The session tokens of writes, by id. When there are too many new ones,
-	// the old ones are dropped, and the new ones become the old ones.
-	sessions, oldSessions map[string]string
 }
-
-// A layout is where the container has the partition key.
-type layout int
-
-const (
-	unknownLayout layout = iota
-	byID
-	legacy // without: the container is from before there were partitions
-)
 
 // New returns the storage in a container, to which it does not connect yet. It
 // panics if the account is nil, a name is empty, or the suffix cannot be used.
@@ -102,7 +69,7 @@ func New(account *Account, database, container string, opts *Options) *Storage {
 	if account == nil || database == "" || container == "" {
 		panic("cosmos: storage without account, database or container")
 	}
-	s := &Storage{account: account, database: database, container: container, sessions: make(map[string]string)}
+	s := &Storage{account: account, database: database, container: container}
 	if opts != nil {
 		s.options = *opts
 	}
@@ -269,7 +236,7 @@ func seconds(ttl time.Duration) int64 {
 func (s *Storage) read(ctx context.Context, id string) (*envelope, string, error) {
 	var resp azcosmos.ItemResponse
 	err := s.retry(ctx, id, func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmos.ItemOptions) (azcosmos.ItemResponse, error) {
-		o.SessionToken = s.session(id)
+		o.SessionToken = s.sessions.token(id)
 		return c.ReadItem(ctx, azcosmos.NewPartitionKeyString(id), id, o)
 	}, &resp)
 	if isAbsent(err) {
@@ -349,199 +316,10 @@ func (s *Storage) write(ctx context.Context, e *envelope, etag string) (string, 
 	return "", err
 }
 
-// encode writes an item. The document stays as it is.
+// encode writes an item.
 func encode(e *envelope) ([]byte, error) {
 	if !json.Valid(e.Document) || !utf8.Valid(e.Document) {
 		return nil, fmt.Errorf("%w: the value is not JSON in UTF-8", state.ErrInvalid)
 	}
-	document := e.Document
-	e.Document = json.RawMessage("null")
-	defer func() { e.Document = document }()
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e); err != nil {
-		return nil, err
-	}
-	head, tail, _ := bytes.Cut(bytes.TrimSpace(buf.Bytes()), []byte(`"document":null`))
-	return slices.Concat(head, []byte(`"document":`), document, tail), nil
-}
-
-// An operation is one request for an item.
-type operation func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmos.ItemOptions) (azcosmos.ItemResponse, error)
-
-// retry carries out an operation on the item called id, as often as it takes.
-func (s *Storage) retry(ctx context.Context, id string, do operation, resp *azcosmos.ItemResponse) error {
-	begin, limit := time.Now(), baseWait
-	for attempt := 1; ; {
-		r, err := s.try(ctx, do)
-		if len(r.Value) == 0 { // not of a read, which may be older than what is known
-			s.learn(id, r, err)
-		}
-		if err == nil {
-			if resp != nil {
-				*resp = r
-			}
-			return nil
-		}
-		err = explain(err)
-		if ctx.Err() != nil {
-			return because(err, ctx.Err())
-		}
-		err = notDeadline(err)
-		wait := max(retryAfter(err), mathrand.N(limit))
-		limit = min(2*limit, maxWait)
-		switch {
-		case !isTransient(err) || errors.Is(err, errUnreachable): // which was tried for long enough
-			return err
-		case statusOf(err) == http.StatusTooManyRequests:
-			if time.Since(begin)+wait > patience {
-				return err
-			}
-		default:
-			if attempt++; attempt > attempts {
-				return err
-			}
-			if substatusOf(err) == sessionNotAvailable && attempt == attempts {
-				s.forgetSession(id) // which may be of a container that was made anew
-			}
-		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
-			return err
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return because(err, ctx.Err())
-		}
-	}
-}
-
-// because adds the error of a context to one that it led to, unless it is there.
-func because(err, cause error) error {
-	if errors.Is(err, cause) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", cause, err)
-}
-
-// try carries out an operation once.
-func (s *Storage) try(ctx context.Context, do operation) (azcosmos.ItemResponse, error) {
-	client, err := s.account.connect(ctx)
-	if err != nil {
-		return azcosmos.ItemResponse{}, err
-	}
-	c, err := client.NewContainer(s.database, s.container)
-	if err != nil {
-		return azcosmos.ItemResponse{}, err
-	}
-	l, err := s.locate(ctx, c)
-	if err != nil {
-		return azcosmos.ItemResponse{}, err
-	}
-	if l == legacy {
-		ctx = context.WithValue(ctx, legacyKey{}, true)
-	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, sendsKey{}, new(atomic.Int32)), attemptTimeout)
-	defer cancel()
-	resp, err := do(ctx, c, &azcosmos.ItemOptions{})
-	if statusOf(err) == http.StatusNotFound && substatusOf(err) == ownerNotFound {
-		s.mu.Lock()
-		s.layout = unknownLayout
-		s.mu.Unlock()
-		return resp, fmt.Errorf("%w: container %q in database %q is gone: %w", ErrNoContainer, s.container, s.database, explain(err))
-	}
-	return resp, err
-}
-
-// locate finds out where the container has the partition key, once.
-func (s *Storage) locate(ctx context.Context, c *azcosmos.ContainerClient) (layout, error) {
-	s.mu.Lock()
-	l := s.layout
-	s.mu.Unlock()
-	if l != unknownLayout {
-		return l, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	resp, err := c.Read(ctx, nil)
-	switch {
-	case statusOf(err) == http.StatusNotFound:
-		return l, fmt.Errorf("%w: there is no container %q in database %q: %w", ErrNoContainer, s.container, s.database, explain(err))
-	case statusOf(err) == http.StatusForbidden:
-		l = byID // it may be used, but not looked at
-	case err != nil:
-		return l, err
-	default:
-		switch paths := resp.ContainerProperties.PartitionKeyDefinition.Paths; {
-		case len(paths) == 1 && paths[0] == "/id":
-			l = byID
-		case len(paths) == 1 && paths[0] == "/_partitionKey", len(paths) == 0:
-			l = legacy
-		default:
-			return l, fmt.Errorf("cosmos: container %q has the partition key %s: it must be /id", s.container, strings.Join(paths, ", "))
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.layout = l
-	return l, nil
-}
-
-// ErrNoContainer reports that the container or its database does not exist. An
-// [Initializer] makes them.
-var ErrNoContainer = errors.New("no such container")
-
-// isAbsent reports whether what was asked for does not exist.
-func isAbsent(err error) bool {
-	return statusOf(err) == http.StatusNotFound && substatusOf(err) != sessionNotAvailable && !errors.Is(err, ErrNoContainer)
-}
-
-// learn keeps the session token of an answer.
-func (s *Storage) learn(id string, resp azcosmos.ItemResponse, err error) {
-	var token string
-	var refused *azcore.ResponseError
-	switch {
-	case err == nil && resp.SessionToken != nil:
-		token = *resp.SessionToken
-	case errors.As(err, &refused) && refused.RawResponse != nil &&
-		(refused.StatusCode == http.StatusPreconditionFailed || refused.StatusCode == http.StatusConflict || isAbsent(err)):
-		token = refused.RawResponse.Header.Get("x-ms-session-token")
-	}
-	if token == "" {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keepSession(id, token)
-}
-
-// keepSession makes id one of those that were used last. The caller holds s.mu.
-func (s *Storage) keepSession(id, token string) {
-	if len(s.sessions) >= maxSessions/2 {
-		s.sessions, s.oldSessions = make(map[string]string), s.sessions
-	}
-	s.sessions[id] = token
-}
-
-func (s *Storage) forgetSession(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sessions, id)
-	delete(s.oldSessions, id)
-}
-
-func (s *Storage) session(id string) *string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	token, ok := s.sessions[id]
-	if !ok {
-		if token, ok = s.oldSessions[id]; !ok {
-			return nil
-		}
-		s.keepSession(id, token)
-	}
-	return &token
+	return object.Marshal(e)
 }

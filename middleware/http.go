@@ -47,6 +47,9 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		if limit := cmp.Or(a.ReadTimeout, defaultReadTimeout); limit > 0 {
 			http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // if it can
 		}
+		// Of a request that is refused, the server would read the body before the
+		// answer goes out, however long that takes.
+		w.Header().Set("Connection", "close")
 		if !a.enter() {
 			a.refuse(w, r, &refusal{http.StatusServiceUnavailable, "busy"})
 			return
@@ -123,6 +126,8 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 	if err == nil || body.WasRead() {
 		if _, readErr := body.Bytes(); readErr != nil {
 			err = fmt.Errorf("%w: %w", errUnread, readErr)
+		} else {
+			w.Header().Del("Connection")
 		}
 	}
 	arrived := time.Now()
@@ -192,8 +197,6 @@ func (a *Adapter) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	a.logger().LogAttrs(r.Context(), slog.LevelWarn, "request refused",
 		slog.Int("status", status), slog.Any("error", err))
-	// Without this, the server would wait for a body that nobody has read.
-	w.Header().Set("Connection", "close")
 	switch status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -418,11 +418,42 @@ func TestASlowBodyIsCutOff(t *testing.T) {
 	}
 }
 
+// TestARefusalDoesNotWaitForTheBody that its client holds back.
+func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
+	bot := middleware.NewAdapter(&unauthentic{err: errors.New("no token")})
+	bot.Logger = slog.New(slog.DiscardHandler)
+	server := httptest.NewServer(bot.HTTPHandler(silent))
+	defer server.Close()
+	for method, status := range map[string]string{"POST": "401", "PUT": "405"} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(5 * time.Second)) // half of the time for bodies
+		io.WriteString(conn, method+" / HTTP/1.1\r\nHost: bot\r\nContent-Length: 1000\r\n\r\n{")
+		if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+status) {
+			t.Errorf("%s: answer is %q (%v)", method, line, err)
+		}
+	}
+}
+
+// TestConnectionsAreKept where the body was read, also for a request that is
+// refused for it.
+func TestConnectionsAreKept(t *testing.T) {
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(silent)
+	for body, status := range map[string]int{`{"type":"typing","channelId":"c","conversation":{"id":"c"},"from":{"id":"u"}}`: 200, `{}`: 400} {
+		if w := post(t.Context(), h, body); w.Code != status || w.Header().Get("Connection") != "" {
+			t.Errorf("%s: answer is %d, Connection %q", body, w.Code, w.Header().Get("Connection"))
+		}
+	}
+}
+
 // TestATurnMayTakeLongerThanItsBody has the deadline of the body pass during
 // the turn, which must not harm the answer or the connection.
 func TestATurnMayTakeLongerThanItsBody(t *testing.T) {
 	bot := newHTTP(&base{}, io.Discard)
-	bot.ReadTimeout = 50 * time.Millisecond
+	bot.ReadTimeout = 200 * time.Millisecond
 	server := httptest.NewServer(bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
 		select {
 		case <-time.After(2 * bot.ReadTimeout):

@@ -37,6 +37,10 @@ type Initializer struct {
 	// container that exists.
 	UpdateTimeToLive bool
 
+	// Report, if not nil, is told of each step of Run that was taken, in the
+	// words of [Plan].
+	Report func(step string)
+
 	// Throughput is that of new containers, in request units a second. 0 means
 	// none of their own: accounts that are serverless take no other.
 	Throughput int32
@@ -69,9 +73,12 @@ func (i *Initializer) Run(ctx context.Context) error {
 			return err
 		}
 		err = nil
-		for _, step := range plan.steps {
+		for n, step := range plan.steps {
 			if err = again(ctx, func() error { return step(ctx) }); err != nil {
 				break
+			}
+			if i.Report != nil {
+				i.Report(plan.Steps[n])
 			}
 		}
 		// Who finds that somebody else was first looks again.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -97,18 +96,6 @@ func (c *config) warnOfShortLife(logger *slog.Logger) {
 	}
 }
 
-// initialize runs the initializer.
-func (p *program) initialize(ctx context.Context, c *config, account *cosmos.Account, logger *slog.Logger) error {
-	plan, err := c.cosmos.initializer(account).Plan(ctx)
-	if err != nil {
-		return err
-	}
-	for _, step := range plan.Steps {
-		logger.Info("cosmos", "step", step)
-	}
-	return c.cosmos.initializer(account).Run(ctx)
-}
-
 func (p *program) cosmosCommand() *cobra.Command {
 	root := &cobra.Command{Use: "cosmos", Short: "Create, check or imitate the Cosmos DB containers", Args: cobra.NoArgs}
 	var dryRun bool
@@ -118,21 +105,26 @@ func (p *program) cosmosCommand() *cobra.Command {
 		Long:  "Create the containers that are missing, that of the conversation state with a\ntime to live and that of the user state without one. What exists stays as it is.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.withPlan(cmd.Context(), func(c *config, i *cosmos.Initializer, plan *cosmos.Plan) error {
-				for _, step := range plan.Steps {
+			return p.withInitializer(func(i *cosmos.Initializer) error {
+				if dryRun {
+					plan, err := i.Plan(cmd.Context())
+					if err != nil {
+						return err
+					}
+					for _, step := range plan.Steps {
+						fmt.Fprintln(p.stdout, step)
+					}
+					return errors.Join(plan.Problems...)
+				}
+				end := "nothing to do"
+				i.Report = func(step string) {
+					end = "done"
 					fmt.Fprintln(p.stdout, step)
-				}
-				if err := errors.Join(plan.Problems...); err != nil || dryRun {
-					return err
-				}
-				if len(plan.Steps) == 0 {
-					fmt.Fprintln(p.stdout, "nothing to do")
-					return nil
 				}
 				if err := i.Run(cmd.Context()); err != nil {
 					return err
 				}
-				fmt.Fprintln(p.stdout, "done")
+				fmt.Fprintln(p.stdout, end)
 				return nil
 			})
 		},
@@ -144,7 +136,11 @@ func (p *program) cosmosCommand() *cobra.Command {
 			Short: "Say what is missing or wrong, with exit status 1",
 			Args:  cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return p.withPlan(cmd.Context(), func(c *config, i *cosmos.Initializer, plan *cosmos.Plan) error {
+				return p.withInitializer(func(i *cosmos.Initializer) error {
+					plan, err := i.Plan(cmd.Context())
+					if err != nil {
+						return err
+					}
 					problems := plan.Problems
 					for _, step := range plan.Steps {
 						problems = append(problems, errors.New("not done: "+step))
@@ -161,8 +157,8 @@ func (p *program) cosmosCommand() *cobra.Command {
 	return root
 }
 
-// withPlan calls do with the configuration, an initializer, and its plan.
-func (p *program) withPlan(ctx context.Context, do func(*config, *cosmos.Initializer, *cosmos.Plan) error) error {
+// withInitializer calls do with the initializer of the configuration.
+func (p *program) withInitializer(do func(*cosmos.Initializer) error) error {
 	c, err := loadConfig(p.lookup, p.envFile)
 	if err == nil && c.cosmos.endpoint == "" {
 		err = errors.New("CosmosDbEndpoint is empty: must be the URL of the account")
@@ -178,12 +174,7 @@ func (p *program) withPlan(ctx context.Context, do func(*config, *cosmos.Initial
 	}
 	defer account.Close()
 	c.warnOfShortLife(p.logger(c))
-	i := c.cosmos.initializer(account)
-	plan, err := i.Plan(ctx)
-	if err != nil {
-		return err
-	}
-	return do(c, i, plan)
+	return do(c.cosmos.initializer(account))
 }
 
 func (p *program) emulateCommand() *cobra.Command {

@@ -72,7 +72,9 @@ func (p *program) serve(ctx context.Context, c *config) error {
 		defer account.Close()
 		c.warnOfShortLife(logger)
 		if c.cosmos.initialize {
-			if err := p.initialize(ctx, c, account, logger); err != nil {
+			i := c.cosmos.initializer(account)
+			i.Report = func(step string) { logger.Info("cosmos", "did", step) }
+			if err := i.Run(ctx); err != nil {
 				return err
 			}
 		}

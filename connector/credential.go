@@ -195,8 +195,9 @@ type TokenError struct {
 	Status int    // the HTTP status of the answer, 0 if there was none
 	Code   string // Entra ID's error code, such as "AADSTS7000215"; "" if it gave none
 
-	// Err is why there was no answer, or else the error of the credential, whose
-	// text may have more in it than should be logged.
+	// Err is why there was no answer, or else the error of the credential. The
+	// text of an azidentity.AuthenticationFailedError may repeat what was sent,
+	// the secret included, and must not be logged.
 	Err error
 }
 
@@ -318,11 +319,15 @@ func (s *tokenSource) fetch() *tokenRequest {
 // request gets a token from a new credential, which remembers none: the memory
 // of an old one would give the token out again that is to be renewed. That of
 // managed identities is one of the process; claims, even none, pass it by.
-func (s *tokenSource) request(ctx context.Context) (azcore.AccessToken, error) {
+func (s *tokenSource) request(ctx context.Context) (token azcore.AccessToken, err error) {
+	defer func() {
+		if v := recover(); v != nil { // in a goroutine that nobody else watches
+			err = &TokenError{Err: fmt.Errorf("panic in the credential: %T", v)}
+		}
+	}()
 	client := &tokenClient{client: s.client}
 	credential, err := s.app.newCredential(client)
 	if err == nil {
-		var token azcore.AccessToken
 		options := policy.TokenRequestOptions{Scopes: []string{s.app.Cloud.Scope}}
 		if s.app.Type == UserAssignedMSI {
 			options.Claims = "{}"

@@ -719,3 +719,22 @@ func TestAFailedHandshakeIsRepeated(t *testing.T) {
 		t.Errorf("%d attempts", n)
 	}
 }
+
+// TestACredentialThatPanicsIsAnErrorOfTheSend and no end of the process.
+func TestACredentialThatPanicsIsAnErrorOfTheSend(t *testing.T) {
+	base, err := connector.New(&connector.Options{App: &connector.App{ID: appID, Credential: panicking{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	var failed *connector.TokenError
+	if _, err := base.SendActivity(t.Context(), to("https://channel.test/")); !errors.As(err, &failed) || strings.Contains(err.Error(), "swordfish") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	panic("swordfish")
+}

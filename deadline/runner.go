@@ -13,6 +13,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
 )
 
@@ -305,7 +306,7 @@ func (r *Runner) look(ctx context.Context, c Claim) (again time.Time, err error)
 func (r *Runner) expire(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry, tell bool) error {
 	var told error
 	if tell {
-		if message := r.options.Message(ctx, turn, expiry); message.Type != "" || message.Text != "" || message.Attachments != nil {
+		if message := r.options.Message(ctx, turn, expiry); !wire.IsZero(&message) {
 			_, told = turn.Send(ctx, message)
 		}
 	}

@@ -3,11 +3,9 @@
 package interop
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -37,40 +35,11 @@ type line map[string]any
 // startStorage starts the official JavaScript storage on bot/state of an
 // account.
 func startStorage(t *testing.T, endpoint string) func(t *testing.T, request line) line {
-	cmd := exec.Command("node", "cosmos.js")
-	cmd.Dir = "js"
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
-		}
-	})
-	answers := bufio.NewReader(out)
+	node := startNode(t, "cosmos.js")
 	ask := func(t *testing.T, request line) line {
 		t.Helper()
-		if err := json.NewEncoder(in).Encode(request); err != nil {
-			t.Fatal(err)
-		}
-		data, err := answers.ReadBytes('\n')
-		if err != nil && err != io.EOF {
-			t.Fatal(err)
-		}
 		answer := line{}
-		if err := json.Unmarshal(data, &answer); err != nil || answer["error"] != nil {
-			t.Fatalf("%v: %v %s", request, err, data)
-		}
+		node(t, request, &answer)
 		return answer
 	}
 	ask(t, line{"endpoint": endpoint, "key": cosmostest.EmulatorKey, "database": "bot", "container": "state"})

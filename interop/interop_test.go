@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -81,7 +82,21 @@ func encode(v any) []byte {
 
 // startJavaScript starts the JavaScript bot.
 func startJavaScript(t *testing.T) bot {
-	cmd := exec.Command("node", "turn.js")
+	ask := startNode(t, "turn.js")
+	return func(t *testing.T, activity json.RawMessage, before documents) ([]any, documents) {
+		var result struct {
+			Replies []any
+			Storage documents
+		}
+		ask(t, map[string]any{"activity": activity, "storage": before}, &result)
+		return result.Replies, result.Storage
+	}
+}
+
+// startNode starts a script that answers each line with a line. The returned
+// function asks it; an answer with an error ends the test.
+func startNode(t *testing.T, script string) func(t *testing.T, request, answer any) {
+	cmd := exec.Command("node", script)
 	cmd.Dir = "js"
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -102,23 +117,19 @@ func startJavaScript(t *testing.T) bot {
 		}
 	})
 	lines := bufio.NewReader(out)
-	return func(t *testing.T, activity json.RawMessage, before documents) ([]any, documents) {
-		if err := json.NewEncoder(in).Encode(map[string]any{"activity": activity, "storage": before}); err != nil {
+	return func(t *testing.T, request, answer any) {
+		t.Helper()
+		if err := json.NewEncoder(in).Encode(request); err != nil {
 			t.Fatal(err)
 		}
 		line, err := lines.ReadBytes('\n')
 		if err != nil && err != io.EOF {
 			t.Fatal(err)
 		}
-		var result struct {
-			Replies []any
-			Storage documents
-			Error   string
+		var failed struct{ Error string }
+		if err := errors.Join(json.Unmarshal(line, &failed), json.Unmarshal(line, answer)); err != nil || failed.Error != "" {
+			t.Fatalf("%s: %v %s", script, err, failed.Error)
 		}
-		if err := json.Unmarshal(line, &result); err != nil || result.Error != "" {
-			t.Fatalf("the JavaScript bot failed: %v %s", err, result.Error)
-		}
-		return result.Replies, result.Storage
 	}
 }
 

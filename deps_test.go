@@ -20,27 +20,30 @@ var allowed = map[string][]string{
 	"internal/object":   {},
 	"state":             {module + "/internal/object"},
 	"state/statetest":   {module + "/state"},
+	"state/metered":     {module + "/state", otel},
 	"state/bolt":        {module + "/state", "go.etcd.io/bbolt"},
 	"cosmos":            {module + "/state", module + "/internal/object", azure + "/azcore", azure + "/azidentity", azure + "/data/azcosmos"},
 	"cosmos/cosmostest": {},
-	"middleware":        {module + "/state", module + "/internal/wire", sdk},
+	"middleware":        {module + "/state", module + "/internal/wire", sdk, otel},
 	"connector": {module + "/internal/wire", sdk, azure + "/azcore", azure + "/azidentity",
 		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
-	"deadline":              {module + "/state", module + "/middleware", module + "/internal/wire", sdk, "go.etcd.io/bbolt"},
+	"deadline":              {module + "/state", module + "/middleware", module + "/internal/wire", sdk, otel, "go.etcd.io/bbolt", "golang.org/x/time/rate"},
 	"deadline/deadlinetest": {module + "/deadline", sdk},
 	"dialog":                {module + "/state", module + "/middleware", module + "/internal", sdk},
 	"samples":               {module, sdk, "github.com/joho/godotenv"},
-	"cmd":                   {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv"},
+	"cmd":                   {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv", otel, "github.com/prometheus/client_golang"},
 }
 
 const (
 	sdk   = "github.com/infracloudio/msbotbuilder-go"
 	azure = "github.com/Azure/azure-sdk-for-go/sdk"
+	otel  = "go.opentelemetry.io/otel"
 )
 
 // TestImportsFollowTheDesign holds the direction of imports: state knows no
-// turns and no SDK, middleware no storage service, and only commands and
-// samples read the environment or carry test code's dependencies.
+// turns and no SDK, middleware no storage service, libraries no more of
+// OpenTelemetry than its API, and only commands and samples read the environment
+// or carry test code's dependencies.
 func TestImportsFollowTheDesign(t *testing.T) {
 	for pkg, imports := range listImports(t, "./...") {
 		folder, rules := ruleFor(pkg)
@@ -52,6 +55,11 @@ func TestImportsFollowTheDesign(t *testing.T) {
 			external := strings.Contains(strings.SplitN(path, "/", 2)[0], ".")
 			if external && !slices.ContainsFunc(rules, func(rule string) bool { return within(path, rule) }) && !within(path, module+"/"+folder) {
 				t.Errorf("%s imports %s", pkg, path)
+			}
+			if within(path, otel+"/sdk") || within(path, otel+"/exporters") {
+				if folder != "cmd" {
+					t.Errorf("%s imports %s", pkg, path)
+				}
 			}
 			if path == "testing" && pkg != module+"/state/statetest" && pkg != module+"/deadline/deadlinetest" {
 				t.Errorf("%s imports testing outside of its tests", pkg)

@@ -149,17 +149,24 @@ func (b *Bolt) Arm(ctx context.Context, d Deadline) error {
 }
 
 // Claim implements [Store].
-func (b *Bolt) Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Claim, error) {
-	if next, ok, err := b.Next(ctx); err != nil || !ok || next.After(now) {
-		return nil, err // nothing to write
+func (b *Bolt) Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) (claims []Claim, next time.Time, err error) {
+	from := []byte{}
+	if !after.IsZero() {
+		from = readyKey(after.Add(1), "")
 	}
-	var claims []Claim
-	err := b.update(ctx, "claim", func(t *boltTx) error {
+	err = b.view(ctx, "claim", func(t *boltTx) error {
+		next = t.next(from)
+		return nil
+	})
+	if err != nil || next.IsZero() || next.After(now) || limit <= 0 {
+		return nil, next, err // nothing to write
+	}
+	err = b.update(ctx, "claim", func(t *boltTx) error {
 		claims = nil // it may be run again
 		var keys []string
 		last := readyKey(now, "")
 		c := t.ready.Cursor()
-		for k, _ := c.First(); k != nil && len(keys) < limit && bytes.Compare(k[:readySize], last) <= 0; k, _ = c.Next() {
+		for k, _ := c.Seek(from); k != nil && len(keys) < limit && bytes.Compare(k[:readySize], last) <= 0; k, _ = c.Next() {
 			keys = append(keys, string(k))
 		}
 		for _, k := range keys {
@@ -181,12 +188,23 @@ func (b *Bolt) Claim(ctx context.Context, now time.Time, lease time.Duration, li
 			}
 			claims = append(claims, Claim{Deadline{key, e.Due, e.Reference}, strconv.FormatUint(changed.Token, 36), e.Attempts})
 		}
+		next = t.next(from)
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	return claims, nil
+	return claims, next, nil
+}
+
+// next returns the first time at or behind from, a key of ready, at which
+// something can be claimed, zero for none.
+func (t *boltTx) next(from []byte) time.Time {
+	k, _ := t.ready.Cursor().Seek(from)
+	if k == nil {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(k)))
 }
 
 // held calls change with the entry of a claim that is held; it returns what is
@@ -231,17 +249,6 @@ func (b *Bolt) Park(ctx context.Context, c Claim, reason string) error {
 		e.Token, e.Parked = 0, reason
 		return &e
 	})
-}
-
-// Next implements [Store].
-func (b *Bolt) Next(ctx context.Context) (next time.Time, ok bool, err error) {
-	err = b.view(ctx, "next", func(t *boltTx) error {
-		if k, _ := t.ready.Cursor().First(); k != nil {
-			next, ok = time.Unix(0, int64(binary.BigEndian.Uint64(k))), true
-		}
-		return nil
-	})
-	return next, ok, err
 }
 
 // Entries implements [Store].

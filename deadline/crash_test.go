@@ -18,40 +18,65 @@ import (
 
 var errCrashed = errors.New("crashed")
 
-// A crash ends a process at one of the steps that it takes in the world, right
-// before the step or right after it: from then on it does nothing any more.
-type crash struct {
-	at    int // 0 for never
-	after bool
+// An accident is what happens to a process at one of the steps that it takes in
+// the world.
+type accident int
+
+const (
+	crashBefore accident = iota // from then on it does nothing any more
+	crashAfter
+	freeze // it takes the step, and all others, only after its lease has ended
+)
+
+func (a accident) String() string {
+	return [...]string{"crash before", "crash after", "freeze before"}[a]
+}
+
+// A process takes steps until an accident.
+type process struct {
+	accident
+	at      int           // the step, 0 for none
+	reached chan struct{} // closed then
 
 	mu    sync.Mutex
 	steps int
 	dead  bool
+	until time.Time
 }
 
 // step takes a step, unless the process has ended.
-func (c *crash) step(do func() error) error {
-	c.mu.Lock()
-	if !c.dead {
-		c.steps++
+func (p *process) step(do func() error) error {
+	p.mu.Lock()
+	p.steps++
+	now := !p.dead && p.steps == p.at
+	if now {
+		p.happen()
 	}
-	now := !c.dead && c.steps == c.at
-	dead := c.dead
-	c.dead = c.dead || now
-	c.mu.Unlock()
-	switch {
-	case now && c.after:
+	dead, until := p.dead, p.until
+	p.mu.Unlock()
+	time.Sleep(time.Until(until))
+	if now && p.accident == crashAfter {
 		do()
-		return errCrashed
-	case now, dead:
+	}
+	if dead {
 		return errCrashed
 	}
 	return do()
 }
 
+// happen has the accident happen. The caller holds p.mu.
+func (p *process) happen() {
+	if p.accident == freeze {
+		p.until = time.Now().Add(time.Minute)
+	} else {
+		p.dead = true
+	}
+	close(p.reached)
+}
+
 type crashingStorage struct {
 	state.Storage
-	*crash
+	*process
 }
 
 func (c crashingStorage) Read(ctx context.Context, keys []string) (items map[string]state.Item, err error) {
@@ -66,19 +91,19 @@ func (c crashingStorage) Write(ctx context.Context, items map[string]state.Item)
 
 type crashingStore struct {
 	deadline.Store
-	*crash
+	*process
 }
 
 func (c crashingStore) Arm(ctx context.Context, d deadline.Deadline) error {
 	return c.step(func() error { return c.Store.Arm(ctx, d) })
 }
 
-func (c crashingStore) Claim(ctx context.Context, now time.Time, lease time.Duration, n int) (claims []deadline.Claim, err error) {
-	if next, ok, _ := c.Store.Next(ctx); !ok || next.After(now) {
-		return nil, nil // which changes nothing, and would be a step each 10 s
+func (c crashingStore) Claim(ctx context.Context, after, now time.Time, lease time.Duration, n int) (claims []deadline.Claim, next time.Time, err error) {
+	if _, next, _ := c.Store.Claim(ctx, after, now, lease, 0); next.IsZero() || next.After(now) {
+		return nil, next, nil // which changes nothing, and would be a step each 10 s
 	}
-	err = c.step(func() (err error) { claims, err = c.Store.Claim(ctx, now, lease, n); return err })
-	return claims, err
+	err = c.step(func() (err error) { claims, next, err = c.Store.Claim(ctx, after, now, lease, n); return err })
+	return claims, next, err
 }
 
 func (c crashingStore) Renew(ctx context.Context, claim deadline.Claim, now time.Time, lease time.Duration) error {
@@ -97,29 +122,33 @@ func (c crashingStore) Park(ctx context.Context, claim deadline.Claim, reason st
 	return c.step(func() error { return c.Store.Park(ctx, claim, reason) })
 }
 
-// TestACrashAtAnyStep ends a process at each step of a conversation that falls
-// silent, is looked at too early, and expires, and starts another one.
+// TestACrashAtAnyStep ends a process, or holds it up, at each step of a
+// conversation that falls silent, is looked at too early, and expires; and starts
+// another one.
 func TestACrashAtAnyStep(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for at := 1; ; at++ {
-			over := false
-			t.Run(fmt.Sprintf("at %d, after the step %v", at, after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { over = !crashAt(t, at, after) })
-			})
-			if over {
-				if at < 15 {
-					t.Errorf("there were only %d steps", at-1)
+	for _, redeliver := range []bool{false, true} {
+		for _, what := range []accident{crashBefore, crashAfter, freeze} {
+			for at := 1; ; at++ {
+				happened := false
+				t.Run(fmt.Sprintf("%v step %d, redeliver %v", what, at, redeliver), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { happened = explore(t, what, at, redeliver) })
+				})
+				if !happened {
+					if at < 16 {
+						t.Errorf("there were only %d steps", at-1)
+					}
+					break
 				}
-				break
 			}
 		}
 	}
 }
 
-// crashAt reports whether there was such a step.
-func crashAt(t *testing.T, at int, after bool) bool {
+// explore reports whether there was such a step.
+func explore(t *testing.T, what accident, at int, redeliver bool) bool {
 	world := newShared()
-	c := &crash{at: at, after: after}
+	p := &process{accident: what, at: at, reached: make(chan struct{})}
+	options := deadline.Options{Message: deadline.Text(farewell), Redeliver: redeliver}
 	goodbyes := func() (n int) {
 		world.channel.mu.Lock()
 		defer world.channel.mu.Unlock()
@@ -131,43 +160,54 @@ func crashAt(t *testing.T, at int, after bool) bool {
 		return n
 	}
 
-	// The process that will crash has a channel of its own, for its sends are
+	// The process to which it happens has a channel of its own, for its sends are
 	// steps too.
-	first := &shared{storage: crashingStorage{world.storage, c}, store: crashingStore{world.store, c}, channel: &channel{begin: world.channel.begin}}
+	first := &shared{storage: crashingStorage{world.storage, p}, store: crashingStore{world.store, p}, channel: &channel{begin: world.channel.begin}}
 	first.channel.fail = func(a schema.Activity) error {
-		return c.step(func() error {
+		return p.step(func() error {
 			_, err := world.channel.SendActivity(context.Background(), a)
 			return err
 		})
 	}
-	r := first.start(t, deadline.Options{Message: deadline.Text(farewell)})
+	ended := make(chan struct{})
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		select {
+		case <-p.reached:
+			world.start(t, options)
+		case <-ended:
+		}
+	})
+	r := first.start(t, options)
 	answered := r.try(t, "a") == nil
 	time.Sleep(timeout / 2)
 	answered = r.try(t, "a") == nil && answered
 	last := time.Now()
-	time.Sleep(timeout + time.Minute)
+	time.Sleep(timeout + time.Hour)
 	synctest.Wait()
-	c.mu.Lock()
-	crashed := c.dead
-	c.dead = true
-	c.mu.Unlock()
+	close(ended)
+	starting.Wait()
 
-	world.start(t, deadline.Options{Message: deadline.Text(farewell)})
-	time.Sleep(time.Hour)
-	synctest.Wait()
-	switch n := goodbyes(); {
-	case n > 1:
+	happened := false
+	select {
+	case <-p.reached:
+		happened = true
+	default:
+	}
+	n := goodbyes()
+	if n > 1 && !redeliver || n > 2 {
 		t.Errorf("the user was told %d times", n)
-	case n == 0 && !crashed:
+	}
+	if n == 0 && (!happened || what == freeze || redeliver && answered) {
 		t.Error("the user was not told")
 	}
 	items, err := world.storage.Read(t.Context(), []string{"test/conversations/a"})
-	if document := string(items["test/conversations/a"].Value); err != nil || strings.Contains(document, "count") {
+	if document := string(items["test/conversations/a"].Value); err != nil || strings.Contains(document, "count") || strings.Contains(document, "expiry") {
 		t.Errorf("%v after the last message (answered %v), stored is %s: %v", time.Since(last), answered, document, err)
 	}
 	world.store.Entries(t.Context(), func(e deadline.Entry) bool {
 		t.Errorf("left is %+v", e)
 		return true
 	})
-	return crashed
+	return happened
 }

@@ -3,15 +3,19 @@ package deadline
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
 
-// propertyName is the property of the conversation state that says for when a
-// deadline is armed.
-const propertyName = "botlapse.deadline"
+// The properties of the conversation state: for when a deadline is armed, and
+// the note that the user is still to be told.
+const (
+	armedProperty  = "botlapse.deadline"
+	outboxProperty = "botlapse.outbox"
+)
 
 // overdue is how long after a deadline it is taken for lost, and armed anew by
 // the next user input.
@@ -22,7 +26,10 @@ type Deadlines struct {
 	store        Store
 	conversation *state.Scope
 	armed        *state.Property[time.Time]
-	wake         chan struct{} // tells a Runner of this process that one was armed or moved
+	outbox       *state.Property[*note]
+
+	planned atomic.Int64  // when the Runner looks at the store next, in Unix nanoseconds
+	wake    chan struct{} // tells it to do so now
 }
 
 // New returns the deadlines that are kept in store, for conversations whose
@@ -31,7 +38,7 @@ func New(store Store, conversation *state.Scope) *Deadlines {
 	if store == nil || conversation == nil {
 		panic("deadline: nil Store or Scope")
 	}
-	armed := state.NewProperty[time.Time](conversation, propertyName)
+	armed := state.NewProperty[time.Time](conversation, armedProperty)
 	// Of two turns that have both armed, the later one's is in the store, or
 	// will be looked at all the same.
 	armed.Merge = func(mine, theirs time.Time) (time.Time, error) {
@@ -40,17 +47,29 @@ func New(store Store, conversation *state.Scope) *Deadlines {
 		}
 		return mine, nil
 	}
-	return &Deadlines{store: store, conversation: conversation, armed: armed, wake: make(chan struct{}, 1)}
+	outbox := state.NewProperty[*note](conversation, outboxProperty)
+	outbox.Merge = func(mine, theirs *note) (*note, error) {
+		if theirs == nil {
+			return nil, nil
+		}
+		return mine, nil
+	}
+	return &Deadlines{store: store, conversation: conversation, armed: armed, outbox: outbox, wake: make(chan struct{}, 1)}
 }
 
 // Arm is for the Arm of middleware.ExpireOptions. It sees to it that the
 // conversation is looked at when due, or earlier.
 func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Time) error {
-	armed, ok, err := d.armed.Get(ctx)
+	if _, noted, err := d.outbox.Get(ctx); noted || err != nil {
+		if err := d.outbox.Set(ctx, nil); err != nil { // who writes need not be told
+			return err
+		}
+	}
+	at, ok, err := d.armed.Get(ctx)
 	if err != nil {
 		ok = false // what is no time is armed anew
 	}
-	if ok && !armed.After(due) && time.Since(armed) < overdue {
+	if ok && !at.After(due) && time.Since(at) < overdue {
 		return nil
 	}
 	key, err := d.conversation.Key(ctx)
@@ -62,12 +81,17 @@ func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Tim
 	if err := d.store.Arm(ctx, Deadline{Key: key, Due: due, Reference: ref}); err != nil {
 		return err
 	}
-	d.wakeRunner()
+	armed.Add(ctx, 1)
+	d.wakeRunner(due)
 	return d.armed.Set(ctx, due)
 }
 
-// wakeRunner has the runner look when there is something to do next.
-func (d *Deadlines) wakeRunner() {
+// wakeRunner has the runner look at the store if something comes due earlier
+// than it would.
+func (d *Deadlines) wakeRunner(due time.Time) {
+	if !due.IsZero() && due.UnixNano() >= d.planned.Load() {
+		return
+	}
 	select {
 	case d.wake <- struct{}{}:
 	default:

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,8 +15,12 @@ import (
 type Memory struct {
 	mu      sync.Mutex
 	byKey   map[string]*memoryEntry
-	queue   queue // of those that are not parked
 	counter uint64
+
+	// Those that are not parked are in one of two heaps: in late if they are
+	// ready until boundary, in fresh if later.
+	fresh, late queue
+	boundary    time.Time
 }
 
 type memoryEntry struct {
@@ -26,7 +31,8 @@ type memoryEntry struct {
 	token     uint64    // 0 if it is not claimed
 	attempts  int
 	parked    string
-	index     int // in the queue, -1 if it is parked
+	queue     *queue // nil if it is parked
+	index     int    // in the queue
 }
 
 func (e *memoryEntry) deadline() Deadline {
@@ -51,7 +57,7 @@ func (m *Memory) Arm(ctx context.Context, d Deadline) error {
 	defer m.mu.Unlock()
 	e := m.byKey[d.Key]
 	if e == nil {
-		e = &memoryEntry{key: d.Key, index: -1}
+		e = &memoryEntry{key: d.Key}
 		m.byKey[d.Key] = e
 	}
 	e.due, e.reference, e.token, e.attempts, e.parked = d.Due, reference, 0, 0, ""
@@ -62,29 +68,77 @@ func (m *Memory) Arm(ctx context.Context, d Deadline) error {
 // enqueue puts e where it is claimed at ready. The caller holds m.mu.
 func (m *Memory) enqueue(e *memoryEntry, ready time.Time) {
 	e.ready = ready
-	if e.index < 0 {
-		heap.Push(&m.queue, e)
-	} else {
-		heap.Fix(&m.queue, e.index)
+	q := &m.fresh
+	if !ready.After(m.boundary) {
+		q = &m.late
+	}
+	if e.queue == q {
+		heap.Fix(q, e.index)
+		return
+	}
+	dequeue(e)
+	e.queue = q
+	heap.Push(q, e)
+}
+
+// dequeue takes e out of its queue, if it is in one.
+func dequeue(e *memoryEntry) {
+	if e.queue != nil {
+		heap.Remove(e.queue, e.index)
+		e.queue = nil
 	}
 }
 
+// split moves the boundary. As it goes with the time, each entry is moved once
+// at most; but it may be set back. The caller holds m.mu.
+func (m *Memory) split(boundary time.Time) {
+	back := boundary.Before(m.boundary)
+	m.boundary = boundary
+	if back {
+		for _, e := range slices.Clone(m.late) {
+			m.enqueue(e, e.ready)
+		}
+	}
+	for len(m.fresh) > 0 && !m.fresh[0].ready.After(boundary) {
+		m.enqueue(m.fresh[0], m.fresh[0].ready)
+	}
+}
+
+// first returns the entry that comes first, of those ready later than after
+// unless that is zero; nil if there is none. The caller holds m.mu.
+func (m *Memory) first(after time.Time) *memoryEntry {
+	switch {
+	case after.IsZero() && len(m.late) > 0:
+		return m.late[0]
+	case len(m.fresh) > 0:
+		return m.fresh[0]
+	}
+	return nil
+}
+
 // Claim implements [Store].
-func (m *Memory) Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Claim, error) {
+func (m *Memory) Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) (claims []Claim, next time.Time, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var claims []Claim
-	for len(claims) < limit && len(m.queue) > 0 && !m.queue[0].ready.After(now) {
-		e := m.queue[0]
+	if !after.IsZero() {
+		m.split(after)
+	}
+	for {
+		e := m.first(after)
+		if e == nil {
+			return claims, time.Time{}, nil
+		}
+		if len(claims) >= limit || e.ready.After(now) {
+			return claims, e.ready, nil
+		}
 		m.counter++
 		e.token = m.counter
 		m.enqueue(e, now.Add(lease))
 		claims = append(claims, Claim{e.deadline(), strconv.FormatUint(e.token, 36), e.attempts})
 	}
-	return claims, nil
 }
 
 // held calls change with the entry of a claim that is held.
@@ -110,7 +164,7 @@ func (m *Memory) Renew(ctx context.Context, c Claim, now time.Time, lease time.D
 // Finish implements [Store].
 func (m *Memory) Finish(ctx context.Context, c Claim) error {
 	return m.held(ctx, c, func(e *memoryEntry) {
-		heap.Remove(&m.queue, e.index)
+		dequeue(e)
 		delete(m.byKey, e.key)
 	})
 }
@@ -127,21 +181,8 @@ func (m *Memory) Move(ctx context.Context, c Claim, due time.Time, attempts int)
 func (m *Memory) Park(ctx context.Context, c Claim, reason string) error {
 	return m.held(ctx, c, func(e *memoryEntry) {
 		e.token, e.parked = 0, reason
-		heap.Remove(&m.queue, e.index)
+		dequeue(e)
 	})
-}
-
-// Next implements [Store].
-func (m *Memory) Next(ctx context.Context) (time.Time, bool, error) {
-	if err := ctx.Err(); err != nil {
-		return time.Time{}, false, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.queue) == 0 {
-		return time.Time{}, false, nil
-	}
-	return m.queue[0].ready, true, nil
 }
 
 // Entries implements [Store].
@@ -188,6 +229,5 @@ func (q *queue) Pop() any {
 	e := old[len(old)-1]
 	old[len(old)-1] = nil
 	*q = old[:len(old)-1]
-	e.index = -1
 	return e
 }

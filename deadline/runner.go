@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
 )
 
@@ -29,6 +29,18 @@ type Options struct {
 	// expired, on cleared state and after the message, once. With it, as with
 	// a message, the next user input gets no notice.
 	Handler func(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) error
+
+	// Redeliver has a message that was perhaps not sent, since the process
+	// ended or the channel failed, sent again, and a Handler that failed run
+	// again: at least once, where by default it is at most once. It stops when
+	// the user writes, and after MaxAttempts.
+	Redeliver bool
+
+	// MessagesPerSecond is how many conversations of one channel are told in a
+	// second, by this runner. Those that are late by more than a minute get half
+	// of it, so that they do not keep the others waiting. The default, for 0, is
+	// 50, what Teams takes from a bot for one tenant; negative means any number.
+	MessagesPerSecond float64
 
 	// Concurrency is how many turns run at once. The default, for 0, is 64.
 	Concurrency int
@@ -46,9 +58,14 @@ type Options struct {
 	// is parked. The default, for 0, is 10.
 	MaxAttempts int
 
-	// MaxLateness, if not 0, is how late a deadline may be, after a time in
-	// which nothing ran, for the user to be told. Later ones expire silently.
+	// MaxLateness, if not 0, is how late a conversation may expire, after a
+	// time in which nothing ran, for the user to be told.
 	MaxLateness time.Duration
+
+	// TooLate is what becomes of those that are later. The default is
+	// middleware.ExpireSilently; with middleware.Leave they stay as they are
+	// until the user writes.
+	TooLate middleware.Decision
 
 	// Logger gets a warning for each turn that has failed, and an error for
 	// each deadline that is parked. The default, for nil, is slog.Default().
@@ -56,10 +73,11 @@ type Options struct {
 }
 
 const (
-	defaultConcurrency = 64
-	defaultLease       = 30 * time.Second
-	defaultPoll        = 10 * time.Second
-	defaultMaxAttempts = 10
+	defaultConcurrency       = 64
+	defaultMessagesPerSecond = 50
+	defaultLease             = 30 * time.Second
+	defaultPoll              = 10 * time.Second
+	defaultMaxAttempts       = 10
 
 	// Failed turns are tried again after a random wait, up to baseWait, doubled
 	// each time up to maxWait.
@@ -68,7 +86,13 @@ const (
 
 	// storeTimeout bounds a call to the store.
 	storeTimeout = 10 * time.Second
+
+	// backlog is how late a deadline must be to stand back behind others.
+	backlog = time.Minute
 )
+
+// errStopped reports a turn that was not begun since the runner is closed.
+var errStopped = errors.New("runner closed")
 
 // Text returns a Message for [Options] that says text. The empty text is no
 // message.
@@ -88,17 +112,21 @@ type Runner struct {
 	bot       *middleware.Adapter
 	options   Options // with the defaults filled in
 
+	pace *pace
+
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	turns   context.Context // of running turns; ends when Close gives up
 	abandon context.CancelFunc
 	slots   chan struct{} // holds a value for each running turn
+	late    atomic.Int32  // how many of them are of the backlog
 	running sync.WaitGroup
 	done    chan struct{} // closed when all is over
 }
 
 // NewRunner starts a runner, which runs until Close. The bot must have
 // middleware.Expire of the same conversation state, with Arm of the deadlines.
+// In one process there is one runner of the same Deadlines.
 func NewRunner(deadlines *Deadlines, bot *middleware.Adapter, opts *Options) *Runner {
 	if deadlines == nil || bot == nil {
 		panic("deadline: nil Deadlines or Adapter")
@@ -115,6 +143,7 @@ func NewRunner(deadlines *Deadlines, bot *middleware.Adapter, opts *Options) *Ru
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	r.pace = newPace(cmp.Or(o.MessagesPerSecond, defaultMessagesPerSecond))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.turns, r.abandon = context.WithCancel(context.Background())
 	r.slots = make(chan struct{}, o.Concurrency)
@@ -146,26 +175,23 @@ func (r *Runner) run() {
 	defer close(r.done)
 	defer r.abandon()
 	defer r.running.Wait()
-	failures := 0
+	failures, least := 0, 1
+	behind := true // whether there is a backlog; at the start there may be one
 	for {
 		// Only as many are claimed as can be run at once: the lease of those
 		// that wait would go by.
-		n := r.acquire()
-		if n == 0 {
+		free := r.acquire(least)
+		if free == 0 {
 			return
 		}
-		claims, err := r.claim(n)
-		for range n - len(claims) {
+		r.deadlines.planned.Store(math.MaxInt64) // what is armed from now on may be missed
+		started, next, err := r.round(free, &behind)
+		for range free - started {
 			<-r.slots
 		}
-		for _, c := range claims {
-			r.running.Go(func() {
-				defer func() { <-r.slots }()
-				r.serve(c)
-			})
-		}
-		if len(claims) > 0 {
-			failures = 0
+		least = 1
+		if started == free && err == nil {
+			least = max(1, cap(r.slots)/4) // not one call for each turn that ends
 			continue
 		}
 		wait := r.options.Poll
@@ -175,9 +201,13 @@ func (r *Runner) run() {
 			if r.ctx.Err() == nil {
 				r.options.Logger.Warn("deadlines cannot be claimed", "error", err)
 			}
-		} else if next, ok := r.next(); ok {
-			wait = min(wait, time.Until(next))
+		} else {
+			failures = 0
+			if !next.IsZero() {
+				wait = min(wait, time.Until(next))
+			}
 		}
+		r.deadlines.planned.Store(time.Now().Add(wait).UnixNano())
 		timer := time.NewTimer(max(wait, 0))
 		select {
 		case <-timer.C:
@@ -190,21 +220,70 @@ func (r *Runner) run() {
 	}
 }
 
-// acquire waits for a free slot, and takes all that are free. It returns 0 if
-// the runner is closed.
-func (r *Runner) acquire() (n int) {
-	select {
-	case r.slots <- struct{}{}:
-	case <-r.ctx.Done():
-		return 0
+// round claims what is due, up to free ones, and starts their turns. Next is
+// when there may be something more. While the runner is behind, those that have
+// come due lately come first, and the backlog has half of the slots.
+func (r *Runner) round(free int, behind *bool) (started int, next time.Time, err error) {
+	now := time.Now()
+	if !*behind {
+		claims, next, err := r.claim(time.Time{}, now, free)
+		r.start(claims, now)
+		*behind = len(claims) == free && now.Sub(claims[0].Due) > backlog
+		return len(claims), next, err
 	}
-	for n = 1; n < cap(r.slots); n++ {
+	claims, next, err := r.claim(now.Add(-backlog), now, free)
+	r.start(claims, now)
+	limit := min(free-len(claims), max(1, cap(r.slots)/2)-int(r.late.Load()))
+	if err != nil || limit <= 0 {
+		return len(claims), next, err
+	}
+	late, nextLate, err := r.claim(time.Time{}, now, limit)
+	r.start(late, now)
+	if len(late) < limit && (next.IsZero() || !nextLate.IsZero() && nextLate.Before(next)) {
+		next = nextLate
+	} // else the end of a late turn wakes
+	*behind = err != nil || len(late) == limit
+	return len(claims) + len(late), next, err
+}
+
+// start runs the turns of claims, each in a slot.
+func (r *Runner) start(claims []Claim, now time.Time) {
+	for _, c := range claims {
+		late := now.Sub(c.Due) > backlog
+		if late {
+			r.late.Add(1)
+		}
+		r.running.Go(func() {
+			r.serve(c, late)
+			if late {
+				r.late.Add(-1)
+			}
+			<-r.slots
+			if late {
+				r.deadlines.wakeRunner(time.Time{})
+			}
+		})
+	}
+}
+
+// acquire waits for a number of free slots, and takes all that are free. It
+// returns 0 if the runner is closed.
+func (r *Runner) acquire(least int) (n int) {
+	for n < cap(r.slots) && r.ctx.Err() == nil {
 		select {
 		case r.slots <- struct{}{}:
+			n++
 			continue
 		default:
 		}
-		break
+		if n >= least {
+			break
+		}
+		select {
+		case r.slots <- struct{}{}:
+			n++
+		case <-r.ctx.Done():
+		}
 	}
 	if r.ctx.Err() != nil {
 		for range n {
@@ -215,31 +294,25 @@ func (r *Runner) acquire() (n int) {
 	return n
 }
 
-func (r *Runner) claim(n int) ([]Claim, error) {
+func (r *Runner) claim(after, now time.Time, limit int) ([]Claim, time.Time, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 	defer cancel()
-	return r.deadlines.store.Claim(ctx, time.Now(), r.options.Lease, n)
-}
-
-func (r *Runner) next() (time.Time, bool) {
-	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
-	defer cancel()
-	next, ok, err := r.deadlines.store.Next(ctx)
-	return next, ok && err == nil
+	return r.deadlines.store.Claim(ctx, after, now, r.options.Lease, limit)
 }
 
 // serve runs the turn of a claim, and settles the claim.
-func (r *Runner) serve(c Claim) {
+func (r *Runner) serve(c Claim, late bool) {
 	ctx, cancel := context.WithCancel(r.turns)
 	defer cancel()
 	stop := r.renew(ctx, cancel, c)
-	again, err := r.look(ctx, c)
+	again, err := r.look(ctx, c, late)
 	stop()
 	r.settle(c, again, err)
 }
 
-// renew holds a claim while its turn runs. If it is lost, the turn is
-// cancelled. The returned function ends that.
+// renew holds a claim while its turn runs. If it is lost, a turn that another
+// process may repeat is cancelled; by default none is, for whoever has stored
+// the cleared state is to tell the user. The returned function ends that.
 func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) (stop func()) {
 	ended := make(chan struct{})
 	var renewing sync.WaitGroup
@@ -256,7 +329,9 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) 
 			err := r.deadlines.store.Renew(ctx, c, time.Now(), r.options.Lease)
 			done()
 			if errors.Is(err, ErrLost) {
-				cancel()
+				if r.options.Redeliver {
+					cancel()
+				}
 				return
 			}
 		}
@@ -267,79 +342,41 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) 
 	}
 }
 
-// look runs the proactive turn in which the conversation is judged. It returns
-// when the conversation is to be looked at again, the zero time for never.
-func (r *Runner) look(ctx context.Context, c Claim) (again time.Time, err error) {
-	defer func() {
-		if v := recover(); v != nil { // where the adapter was told not to
-			err = &middleware.PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	tell := r.options.Message != nil && (r.options.MaxLateness == 0 || time.Since(c.Due) <= r.options.MaxLateness)
-	if tell || r.options.Handler != nil {
-		ctx = middleware.Telling(ctx)
-	}
-	expired := false
-	err = r.bot.Continue(ctx, c.Reference, func(ctx context.Context, turn *middleware.Turn) error {
-		expiry, ok := middleware.Expired(ctx)
-		if !ok {
-			if at, ok := middleware.StaleAt(ctx); ok {
-				again = at
-			}
-			return nil
-		}
-		expired = true
-		return r.expire(ctx, turn, expiry, tell)
-	})
-	if expired {
-		// The cleared state is stored, so there is nothing to repeat: whatever
-		// has failed is reported and over.
-		if err != nil {
-			r.warn(c, "an expiry was not told, or its handler failed", err)
-		}
-		return time.Time{}, nil
-	}
-	return again, err
-}
-
-// expire does what follows the clearing.
-func (r *Runner) expire(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry, tell bool) error {
-	var told error
-	if tell {
-		if message := r.options.Message(ctx, turn, expiry); !wire.IsZero(&message) {
-			_, told = turn.Send(ctx, message)
-		}
-	}
-	if r.options.Handler != nil {
-		return errors.Join(told, r.options.Handler(ctx, turn, expiry))
-	}
-	return told
-}
-
 // settle finishes a claim, moves its deadline, puts it off or parks it.
 func (r *Runner) settle(c Claim, again time.Time, failed error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	store := r.deadlines.store
+	move := func(due time.Time, attempts int) error {
+		err := store.Move(ctx, c, due, attempts)
+		r.deadlines.wakeRunner(due)
+		return err
+	}
 	var err error
+	var paused *pausedError
 	switch {
-	case failed != nil && r.turns.Err() != nil: // given up by Close
-		err = store.Move(ctx, c, c.Due, c.Attempts)
+	case errors.As(failed, &paused):
+		err = move(paused.until, c.Attempts)
+	case failed != nil && (r.turns.Err() != nil || errors.Is(failed, errStopped)): // given up by Close
+		err = move(c.Due, c.Attempts)
 	case failed != nil && c.Attempts+1 >= r.options.MaxAttempts:
 		r.options.Logger.Error("a deadline is parked", "conversation", hash(c.Key), "attempts", c.Attempts+1, "error", failed)
+		parked.Add(ctx, 1)
 		err = store.Park(ctx, c, failed.Error())
 	case failed != nil:
 		r.warn(c, "a conversation could not be looked at", failed)
-		err = store.Move(ctx, c, time.Now().Add(backoff(c.Attempts+1)), c.Attempts+1)
+		err = move(time.Now().Add(backoff(c.Attempts+1)), c.Attempts+1)
 	case again.IsZero():
 		err = store.Finish(ctx, c)
 	default:
-		err = store.Move(ctx, c, again, 0)
+		moved.Add(ctx, 1)
+		err = move(again, 0)
 	}
-	if err != nil && !errors.Is(err, ErrLost) {
+	if errors.Is(err, ErrLost) {
+		claimsLost.Add(ctx, 1)
+	} else if err != nil {
 		r.warn(c, "a claim could not be settled", err)
 	}
-	r.deadlines.wakeRunner()
 }
 
 func (r *Runner) warn(c Claim, message string, err error) {

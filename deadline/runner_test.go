@@ -2,6 +2,7 @@ package deadline_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ type shared struct {
 	store       deadline.Store
 	channel     *channel
 	turnTimeout time.Duration
+	timeout     time.Duration
 }
 
 func newShared() *shared {
@@ -91,7 +93,7 @@ func (s *shared) start(t *testing.T, opts deadline.Options) *replica {
 	r := &replica{channel: s.channel, count: state.NewProperty[int](conversation, "count"), log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, nil))
 	r.bot = middleware.NewAdapter(s.channel, middleware.AutoSave(conversation),
-		middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Arm: deadlines.Arm}))
+		middleware.Expire(conversation, cmp.Or(s.timeout, timeout), &middleware.ExpireOptions{Arm: deadlines.Arm}))
 	r.bot.Logger, r.bot.TurnTimeout = logger, s.turnTimeout
 	opts.Logger = logger
 	r.runner = deadline.NewRunner(deadlines, r.bot, &opts)
@@ -228,13 +230,13 @@ func (c *countingStore) Finish(ctx context.Context, claim deadline.Claim) error 
 	return c.Store.Finish(ctx, claim)
 }
 
-func (c *countingStore) Claim(ctx context.Context, now time.Time, lease time.Duration, n int) ([]deadline.Claim, error) {
+func (c *countingStore) Claim(ctx context.Context, after, now time.Time, lease time.Duration, n int) ([]deadline.Claim, time.Time, error) {
 	if c.fail != nil {
 		if err := c.fail("claim"); err != nil {
-			return nil, err
+			return nil, time.Time{}, err
 		}
 	}
-	return c.Store.Claim(ctx, now, lease, n)
+	return c.Store.Claim(ctx, after, now, lease, n)
 }
 
 func TestASilentExpiryLeavesTheNoticeForTheNextMessage(t *testing.T) {
@@ -282,9 +284,10 @@ func TestP9P26TheUserIsToldOnce(t *testing.T) {
 		if sent := s.channel.take(); len(sent) != 20 {
 			t.Errorf("sent were %q", sent)
 		}
-		if _, ok, _ := s.store.Next(t.Context()); ok {
-			t.Error("something is left")
-		}
+		s.store.Entries(t.Context(), func(e deadline.Entry) bool {
+			t.Errorf("left is %+v", e)
+			return true
+		})
 	})
 }
 
@@ -435,21 +438,61 @@ func TestP22ARestartCatchesUp(t *testing.T) {
 	})
 }
 
+// TestWhoIsTooLateIsNotTold counts from when the conversation was due, not from
+// its deadline, which may be older.
 func TestWhoIsTooLateIsNotTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		first := s.start(t, deadline.Options{})
-		first.say(t, "a")
-		if err := first.runner.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		s.channel.take()
-		time.Sleep(timeout + time.Hour + time.Nanosecond)
-		second := s.start(t, deadline.Options{Message: deadline.Text(farewell), MaxLateness: time.Hour})
-		expect(t, s.channel)
-		second.say(t, "a")
-		expect(t, s.channel, "1h30m0.000000001s a: "+notice, "1h30m0.000000001s a: message 1")
-	})
+	for _, test := range []struct {
+		name     string
+		lateness time.Duration
+		tooLate  middleware.Decision
+		then     []string // what is sent when it is looked at
+		when     []string // and when the user writes
+	}{
+		{"just in time is told", time.Hour, middleware.ExpireSilently, []string{farewell}, []string{"message 1"}},
+		{"a moment later expires silently", time.Hour + 100, middleware.ExpireSilently, nil, []string{notice, "message 1"}},
+		{"or is left as it is", time.Hour + 100, middleware.Leave, nil, []string{notice, "message 1"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShared()
+				first := s.start(t, deadline.Options{})
+				first.say(t, "a")
+				time.Sleep(timeout - time.Minute) // which leaves the deadline where it is
+				first.say(t, "a")
+				if err := first.runner.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				s.channel.take()
+				time.Sleep(timeout + test.lateness)
+				second := s.start(t, deadline.Options{Message: deadline.Text(farewell), MaxLateness: time.Hour, TooLate: test.tooLate})
+				texts := func(want []string) {
+					t.Helper()
+					synctest.Wait()
+					var got []string
+					for _, line := range s.channel.take() {
+						_, text, _ := strings.Cut(line, "a: ")
+						got = append(got, text)
+					}
+					if !slices.Equal(got, want) {
+						t.Errorf("sent were %q, want %q", got, want)
+					}
+				}
+				texts(test.then)
+				items, err := s.storage.Read(t.Context(), []string{"test/conversations/a"})
+				if left := strings.Contains(string(items["test/conversations/a"].Value), "count"); err != nil || left != (test.tooLate == middleware.Leave) {
+					t.Errorf("stored is %s: %v", items["test/conversations/a"].Value, err)
+				}
+				s.store.Entries(t.Context(), func(e deadline.Entry) bool {
+					t.Errorf("left is %+v", e)
+					return true
+				})
+				second.say(t, "a")
+				texts(test.when)
+				time.Sleep(timeout)
+				texts([]string{farewell}) // it was armed anew
+			})
+		})
+	}
 }
 
 func TestTheHandlerRunsOnceWithACompleteTurn(t *testing.T) {
@@ -556,66 +599,6 @@ func TestASlowTurnKeepsItsClaim(t *testing.T) {
 			t.Errorf("it ran %d times", n)
 		}
 	})
-}
-
-// TestRandomSchedules lets users write and fall silent at random while three
-// replicas run, and checks that each silence is told once, when it is due.
-func TestRandomSchedules(t *testing.T) {
-	for seed := range 25 {
-		synctest.Test(t, func(t *testing.T) {
-			s := newShared()
-			var replicas []*replica
-			for range 3 {
-				replicas = append(replicas, s.start(t, deadline.Options{Message: deadline.Text(farewell)}))
-			}
-			random := uint64(seed)*2862933555777941757 + 3037000493
-			draw := func(n uint64) uint64 {
-				random = random*6364136223846793005 + 1442695040888963407
-				return random >> 33 % n
-			}
-			last := make(map[string]time.Time)
-			var want []string
-			told := func(id string) {
-				if at, ok := last[id]; ok {
-					want = append(want, fmt.Sprintf("%v %s: %s", at.Add(timeout).Sub(s.channel.begin), id, farewell))
-					delete(last, id)
-				}
-			}
-			for range 250 {
-				time.Sleep(time.Duration(draw(600)) * time.Second)
-				synctest.Wait()
-				id := fmt.Sprint(draw(8))
-				for other, at := range last {
-					if time.Since(at) >= timeout {
-						told(other)
-					}
-				}
-				replicas[draw(3)].say(t, id)
-				last[id] = time.Now()
-			}
-			time.Sleep(2 * timeout)
-			synctest.Wait()
-			for id := range last {
-				told(id)
-			}
-			var got []string
-			for _, line := range s.channel.take() {
-				if strings.HasSuffix(line, farewell) {
-					got = append(got, line)
-				}
-			}
-			slices.Sort(got)
-			slices.Sort(want)
-			for _, line := range append(slices.Clone(got), want...) {
-				if slices.Contains(got, line) != slices.Contains(want, line) {
-					t.Errorf("seed %d: told and not to be, or the reverse: %s", seed, line)
-				}
-			}
-			if len(got) != len(want) {
-				t.Errorf("seed %d: %d were told, want %d", seed, len(got), len(want))
-			}
-		})
-	}
 }
 
 // TestDeadlinesSurviveARestart keeps state and deadlines in one file.

@@ -45,9 +45,14 @@ type Store interface {
 	Arm(ctx context.Context, d Deadline) error
 
 	// Claim claims deadlines that are due at now, those that have been due for
-	// longest first, limit at most. They are not claimed again until now plus
-	// lease. Parked ones are not claimed.
-	Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Claim, error)
+	// longest first, limit at most; of those only the ones that came due later
+	// than after, if that is not zero. They are not claimed again until now plus
+	// lease; then they come due anew. Parked ones are not claimed.
+	//
+	// Next is when there may be something more to claim with the same after, and
+	// not later than that unless something is armed or moved meanwhile: in the
+	// past if there is now. It is zero if the store knows of nothing.
+	Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) (claims []Claim, next time.Time, err error)
 
 	// Renew holds a claim until now plus lease. [ErrLost] if it is lost.
 	Renew(ctx context.Context, c Claim, now time.Time, lease time.Duration) error
@@ -62,10 +67,6 @@ type Store interface {
 	// Park gives up a claim and sets the deadline aside, with a reason, until
 	// it is armed anew. ErrLost if the claim is lost.
 	Park(ctx context.Context, c Claim, reason string) error
-
-	// Next returns when there is something to claim, at the earliest: the
-	// first due time, or the end of a lease. It is false if there is nothing.
-	Next(ctx context.Context) (time.Time, bool, error)
 
 	// Entries calls yield with all deadlines, in no particular order, until it
 	// returns false.

@@ -166,7 +166,7 @@ func proactiveTurn(ref schema.ConversationReference, h Handler) *Turn {
 	}
 }
 
-func (a *Adapter) run(ctx context.Context, turn *Turn) error {
+func (a *Adapter) run(ctx context.Context, turn *Turn) (err error) {
 	var cancel context.CancelFunc
 	if limit := cmp.Or(a.TurnTimeout, defaultTurnTimeout); limit > 0 {
 		ctx, cancel = context.WithDeadline(ctx, turn.arrived.Add(limit))
@@ -178,6 +178,7 @@ func (a *Adapter) run(ctx context.Context, turn *Turn) error {
 		return ErrClosed
 	}
 	defer a.end(turn)
+	defer func() { measure(ctx, turn, err) }()
 	a.once.Do(a.compose)
 	turn.adapter = a
 	ctx = context.WithValue(ctx, turnKey{}, turn)

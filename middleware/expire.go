@@ -189,7 +189,7 @@ type expirer struct {
 
 type (
 	staleAtKey struct{}
-	tellsKey   struct{}
+	decideKey  struct{}
 )
 
 // StaleAt returns when the conversation of a proactive turn becomes stale, or
@@ -200,15 +200,55 @@ func StaleAt(ctx context.Context) (time.Time, bool) {
 	return at, ok && !at.IsZero()
 }
 
-// Telling returns a context for [Adapter.Continue] of a turn that tells the user
-// if the conversation has expired: [Expire] then forgets the last user input
-// with the rest, so that neither this turn, if it is run again, nor the next user
-// input tells it a second time.
-func Telling(ctx context.Context) context.Context {
-	return context.WithValue(ctx, tellsKey{}, true)
+// A Decision is what becomes of a conversation that a proactive turn finds
+// stale.
+type Decision int
+
+const (
+	// ExpireSilently clears the conversation state. The next user input gets
+	// the notice.
+	ExpireSilently Decision = iota
+
+	// ExpireAndTell clears the conversation state, for a turn that tells the
+	// user: [Expire] forgets the last user input with the rest, so that neither
+	// this turn, if it is run again, nor the next user input tells it a second
+	// time.
+	ExpireAndTell
+
+	// Leave leaves the conversation as it is. It has not expired in this turn.
+	Leave
+)
+
+// Deciding returns a context for [Adapter.Continue] in which decide is asked
+// what becomes of the conversation if it is stale. Its state is cleared then,
+// but the cleared state is not stored yet: what decide changes in it is stored
+// with it. If somebody else writes in between, the conversation is judged anew,
+// and decide may be asked again. Its error fails the turn, and nothing is
+// stored. Without decide the conversation expires silently.
+func Deciding(ctx context.Context, decide func(ctx context.Context, turn *Turn, expiry Expiry) (Decision, error)) context.Context {
+	return context.WithValue(ctx, decideKey{}, decide)
 }
 
-func tells(ctx context.Context) bool { return ctx.Value(tellsKey{}) != nil }
+// decide clears a conversation for a proactive turn, as far as it is to be.
+func (e *expirer) decide(ctx context.Context, turn *Turn, expiry Expiry) (expired bool, err error) {
+	if err := e.conversation.Clear(ctx, e.keepAll...); err != nil { // the next user input is to find it stale again
+		return false, err
+	}
+	decide, ok := ctx.Value(decideKey{}).(func(context.Context, *Turn, Expiry) (Decision, error))
+	if !ok || !turn.Proactive() {
+		return true, nil
+	}
+	decision, err := decide(ctx, turn, expiry)
+	switch {
+	case err != nil:
+		return false, err
+	case decision == Leave:
+		return false, e.conversation.Load(ctx)
+	case decision == ExpireAndTell && !slices.Contains(e.Keep, e.Property):
+		return true, e.last.Delete(ctx)
+	}
+	return true, nil
+}
 
 // before does what comes before the handler.
 func (e *expirer) before(ctx context.Context, turn *Turn) (context.Context, error) {
@@ -254,14 +294,15 @@ func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (context.Co
 		if turn.Proactive() && !last.IsZero() {
 			judged = context.WithValue(ctx, staleAtKey{}, v.at)
 		}
-		if v.stale {
-			keep := e.keepAll // the next user input is to find it stale again
-			if input || tells(ctx) {
-				keep = e.Keep
-			}
-			if err := e.conversation.Clear(ctx, keep...); err != nil {
-				return ctx, Expiry{}, false, err
-			}
+		expiry := Expiry{LastAccessed: last.Time, Timeout: e.timeout, Idle: v.idle, At: v.at}
+		expired, err := v.stale, error(nil)
+		if v.stale && input {
+			err = e.conversation.Clear(ctx, e.Keep...)
+		} else if v.stale {
+			expired, err = e.decide(ctx, turn, expiry)
+		}
+		if err != nil || v.stale && !expired {
+			return judged, Expiry{}, false, err
 		}
 		from := last.Time
 		if input && last.After(now) && !last.After(time.Now()) {
@@ -279,12 +320,13 @@ func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (context.Co
 				return ctx, Expiry{}, false, err
 			}
 		}
-		if !v.stale {
+		if !expired {
 			return judged, Expiry{}, false, nil
 		}
 		err = e.conversation.Save(ctx)
 		if err == nil {
-			return judged, Expiry{LastAccessed: last.Time, Timeout: e.timeout, Idle: v.idle, At: v.at}, true, nil
+			countExpiry(ctx, turn, input)
+			return judged, expiry, true, nil
 		}
 		if !errors.Is(err, state.ErrConflict) || attempt == expireAttempts {
 			return ctx, Expiry{}, false, err

@@ -25,7 +25,7 @@ func TestDeadlinesAreListedAndArmedAgain(t *testing.T) {
 	if err := store.Arm(t.Context(), deadline.Deadline{Key: "parked", Due: long}); err != nil {
 		t.Fatal(err)
 	}
-	claims, err := store.Claim(t.Context(), time.Now(), time.Minute, 1)
+	claims, _, err := store.Claim(t.Context(), time.Time{}, time.Now(), time.Minute, 1)
 	if err != nil || store.Park(t.Context(), claims[0], "no\nway") != nil {
 		t.Fatal(err)
 	}

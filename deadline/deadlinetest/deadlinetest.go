@@ -37,7 +37,8 @@ func Run(t *testing.T, open func(t *testing.T) deadline.Store) {
 		{"a parked deadline is not claimed until it is armed anew", parked},
 		{"arming takes the place of what was armed, and of a claim", rearmed},
 		{"a claim whose lease has ended and was taken is lost", taken},
-		{"next says when there is something to claim", next},
+		{"of those that came due later than a time, no others are claimed", after},
+		{"who asks again when next says so misses nothing", next},
 		{"entries lists all", entries},
 		{"many claims at once take each deadline once", together},
 		{"keys may have any characters", keys},
@@ -82,16 +83,21 @@ func (s *subject) arm(key string, after time.Duration) {
 }
 
 // claim returns the claims at a time, and checks whose they are.
-func (s *subject) claim(after time.Duration, limit int, want ...string) []deadline.Claim {
+func (s *subject) claim(at time.Duration, limit int, want ...string) []deadline.Claim {
 	s.Helper()
-	claims, err := s.store.Claim(s.Context(), s.now.Add(after), lease, limit)
+	return s.claimAfter(time.Time{}, at, limit, want...)
+}
+
+func (s *subject) claimAfter(after time.Time, at time.Duration, limit int, want ...string) []deadline.Claim {
+	s.Helper()
+	claims, _, err := s.store.Claim(s.Context(), after, s.now.Add(at), lease, limit)
 	s.must(err)
 	var got []string
 	for _, c := range claims {
 		got = append(got, c.Key)
 	}
 	if !slices.Equal(got, want) {
-		s.Fatalf("at %v, claimed are %q, want %q", after, got, want)
+		s.Fatalf("at %v, claimed are %q, want %q", at, got, want)
 	}
 	return claims
 }
@@ -198,26 +204,46 @@ func taken(t *testing.T, s *subject) {
 	s.must(s.store.Finish(t.Context(), second))
 }
 
+func after(t *testing.T, s *subject) {
+	for i, key := range []string{"a", "b", "c", "d", "e"} {
+		s.arm(key, time.Duration(i)*time.Second)
+	}
+	s.claimAfter(s.now.Add(2*time.Second), time.Hour, 1, "d")
+	s.claimAfter(s.now.Add(2*time.Second), time.Hour, 10, "e")
+	s.claimAfter(s.now.Add(2*time.Second), time.Hour, 10)
+	s.arm("x", time.Second+time.Millisecond)
+	s.claimAfter(s.now.Add(time.Second), time.Hour, 1, "x") // the time may go back
+	s.claimAfter(time.Time{}, time.Hour, 2, "a", "b")
+	s.claimAfter(s.now, time.Hour, 10, "c")
+	s.claimAfter(s.now, time.Hour, 10)
+	claims, _, err := s.store.Claim(t.Context(), s.now.Add(time.Hour), s.now.Add(time.Hour+lease), lease, 10)
+	if err != nil || len(claims) != 6 { // at the end of their leases
+		t.Errorf("claimed are %v: %v", claims, err)
+	}
+}
+
 func next(t *testing.T, s *subject) {
-	expect := func(want time.Duration, wantOK bool) {
-		t.Helper()
-		got, ok, err := s.store.Next(t.Context())
+	dues := map[string]time.Duration{"a": time.Second, "b": time.Second + time.Millisecond, "c": time.Minute, "d": time.Hour}
+	for key, due := range dues {
+		s.arm(key, due)
+	}
+	now, seen := s.now, 0
+	for calls := 0; seen < len(dues); calls++ {
+		claims, next, err := s.store.Claim(s.Context(), time.Time{}, now, 10*time.Hour, 1)
 		s.must(err)
-		if ok != wantOK || ok && !got.Equal(s.now.Add(want)) {
-			t.Errorf("next is %v (%v), want %v (%v)", got.Sub(s.now), ok, want, wantOK)
+		for _, c := range claims {
+			seen++
+			if !now.Equal(c.Due) || !c.Due.Equal(s.now.Add(dues[c.Key])) {
+				t.Errorf("%s was claimed at %v", c.Key, now.Sub(s.now))
+			}
+		}
+		if seen < len(dues) && next.IsZero() || calls > 1000 {
+			t.Fatalf("after %d calls, at %v, %d were claimed, and next is %v", calls, now.Sub(s.now), seen, next)
+		}
+		if next.After(now) {
+			now = next
 		}
 	}
-	expect(0, false)
-	s.arm("b", time.Hour)
-	expect(time.Hour, true)
-	s.arm("a", time.Second)
-	expect(time.Second, true)
-	a := s.claim(time.Second, 10, "a")[0]
-	expect(time.Second+lease, true)
-	s.must(s.store.Park(t.Context(), a, "x"))
-	expect(time.Hour, true)
-	s.must(s.store.Finish(t.Context(), s.claim(time.Hour, 10, "b")[0]))
-	expect(0, false)
 }
 
 func (s *subject) entry(key string) (found deadline.Entry) {
@@ -271,7 +297,7 @@ func together(t *testing.T, s *subject) {
 	for range claimers {
 		claiming.Go(func() {
 			for {
-				claims, err := s.store.Claim(t.Context(), s.now, lease, 7)
+				claims, _, err := s.store.Claim(t.Context(), time.Time{}, s.now, lease, 7)
 				if err != nil {
 					t.Error(err)
 				}
@@ -312,10 +338,9 @@ func cancelled(t *testing.T, s *subject) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	c := deadline.Claim{}
-	_, claimErr := s.store.Claim(ctx, s.now, lease, 10)
-	_, _, nextErr := s.store.Next(ctx)
+	_, _, claimErr := s.store.Claim(ctx, time.Time{}, s.now, lease, 10)
 	for i, err := range []error{
-		s.store.Arm(ctx, deadline.Deadline{Key: "b", Due: s.now}), claimErr, nextErr, s.store.Renew(ctx, c, s.now, lease), s.store.Finish(ctx, c),
+		s.store.Arm(ctx, deadline.Deadline{Key: "b", Due: s.now}), claimErr, s.store.Renew(ctx, c, s.now, lease), s.store.Finish(ctx, c),
 		s.store.Move(ctx, c, s.now, 0), s.store.Park(ctx, c, ""), s.store.Entries(ctx, func(deadline.Entry) bool { return true }),
 	} {
 		if !errors.Is(err, context.Canceled) {

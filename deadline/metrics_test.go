@@ -1,0 +1,121 @@
+package deadline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/state/statetest"
+)
+
+// metrics makes the process's meter provider, of which there is one.
+var metrics = sync.OnceValue(func() *metric.ManualReader {
+	reader := metric.NewManualReader()
+	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
+	return reader
+})
+
+// collect returns the sums of counters, and the counts of histograms by their
+// attributes.
+func collect(t *testing.T) map[string]float64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := metrics().Collect(context.Background(), &all); err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]float64)
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					values[m.Name+p.Attributes.Encoded(encoder{})] = float64(p.Value)
+				}
+			case metricdata.Histogram[float64]:
+				for _, p := range data.DataPoints {
+					name := m.Name + p.Attributes.Encoded(encoder{})
+					values[name] = float64(p.Count)
+					values[name+" sum"] = p.Sum
+				}
+			}
+		}
+	}
+	return values
+}
+
+// An encoder writes attributes as they are named in tests.
+type encoder struct{}
+
+func (encoder) Encode(attributes attribute.Iterator) (text string) {
+	for attributes.Next() {
+		text += fmt.Sprintf(" %s=%s", attributes.Attribute().Key, attributes.Attribute().Value.AsString())
+	}
+	return text
+}
+
+func (encoder) ID() attribute.EncoderID { return attribute.EncoderID{} }
+
+func TestMetrics(t *testing.T) {
+	before := collect(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		var poisoned atomic.Bool
+		s.storage = &statetest.Faults{Storage: s.storage, Before: func(context.Context, statetest.Call) error {
+			if poisoned.Load() {
+				return errors.New("away")
+			}
+			return nil
+		}}
+		r := s.start(t, deadline.Options{Message: deadline.Text(farewell), MaxAttempts: 1})
+		for i := range 3 {
+			r.say(t, fmt.Sprint(i))
+		}
+		time.Sleep(timeout / 2)
+		r.say(t, "0") // whose deadline will be moved
+		time.Sleep(timeout)
+		synctest.Wait()
+		r.say(t, "0")
+		poisoned.Store(true)
+		time.Sleep(timeout)
+		synctest.Wait()
+		if err := r.runner.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		poisoned.Store(false)
+		r.say(t, "a")
+		time.Sleep(timeout + 2*time.Second)
+		s.start(t, deadline.Options{})
+		synctest.Wait()
+	})
+	after := collect(t)
+	for name, want := range map[string]float64{
+		"botlapse.deadline.armed":                                 5,
+		"botlapse.deadline.moved":                                 1,
+		"botlapse.deadline.parked":                                1,
+		"botlapse.deadline.claims_lost":                           0,
+		"botlapse.deadline.lateness outcome=told":                 3,
+		"botlapse.deadline.lateness outcome=told sum":             0,
+		"botlapse.deadline.lateness outcome=silent":               1,
+		"botlapse.deadline.lateness outcome=silent sum":           2,
+		"botlapse.expiries reason=proactive":                      4,
+		"botlapse.turn.duration kind=message outcome=ok":          6,
+		"botlapse.turn.duration kind=proactive outcome=ok":        5,
+		"botlapse.turn.duration kind=proactive outcome=error":     1,
+		"botlapse.turn.duration kind=proactive outcome=error sum": 0,
+	} {
+		if got := after[name] - before[name]; got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}

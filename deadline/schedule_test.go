@@ -1,0 +1,165 @@
+package deadline_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/state"
+)
+
+// A version is a document that was stored.
+type version struct {
+	at           time.Time
+	LastAccessed time.Time       `json:"lastAccessed"`
+	Count        int             `json:"count"`
+	Outbox       json.RawMessage `json:"botlapse.outbox"`
+	Cleared      string          `json:"botlapse.cleared"`
+}
+
+func (v version) noted() bool { return strings.HasPrefix(string(v.Outbox), "{") }
+
+// A slowStorage takes its time, and keeps all versions of the documents.
+type slowStorage struct {
+	state.Storage
+	random *rand.Rand
+
+	mu       sync.Mutex
+	versions map[string][]version
+}
+
+func (s *slowStorage) pause() {
+	s.mu.Lock()
+	d := time.Duration(s.random.Int64N(int64(20 * time.Millisecond)))
+	s.mu.Unlock()
+	time.Sleep(d)
+}
+
+func (s *slowStorage) Read(ctx context.Context, keys []string) (map[string]state.Item, error) {
+	s.pause()
+	defer s.pause()
+	return s.Storage.Read(ctx, keys)
+}
+
+func (s *slowStorage) Write(ctx context.Context, items map[string]state.Item) (map[string]string, error) {
+	s.pause()
+	defer s.pause()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	etags, err := s.Storage.Write(ctx, items)
+	for key, item := range items {
+		v := version{at: time.Now()}
+		if err == nil && json.Unmarshal(item.Value, &v) == nil {
+			s.versions[key] = append(s.versions[key], v)
+		}
+	}
+	return etags, err
+}
+
+// Each of 10 000 schedules is of one user who writes six times, now soon, now
+// close to the end of the timeout, now long after it, to any of three replicas
+// that look at the conversation at the same time.
+const (
+	bubbles       = 100
+	conversations = 100 // in each
+	messages      = 6
+)
+
+func TestRandomSchedules(t *testing.T) {
+	for seed := range uint64(bubbles) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { runSchedules(t, seed) })
+		})
+	}
+}
+
+func runSchedules(t *testing.T, seed uint64) {
+	world := newShared()
+	world.timeout = time.Minute
+	slow := &slowStorage{Storage: world.storage, random: rand.New(rand.NewPCG(seed, 0)), versions: make(map[string][]version)}
+	world.storage = slow
+	var replicas []*replica
+	for range 3 {
+		replicas = append(replicas, world.start(t, deadline.Options{Message: deadline.Text(farewell), MessagesPerSecond: -1}))
+	}
+	var users sync.WaitGroup
+	for i := range conversations {
+		random := rand.New(rand.NewPCG(seed, uint64(i)+1))
+		users.Go(func() {
+			for range messages {
+				switch random.IntN(4) {
+				case 0:
+					time.Sleep(time.Duration(random.Int64N(int64(world.timeout))))
+				case 1:
+					time.Sleep(2 * world.timeout)
+				default: // close to the end
+					time.Sleep(world.timeout + time.Duration(random.Int64N(int64(200*time.Millisecond))) - 100*time.Millisecond)
+				}
+				// A channel delivers again what has failed.
+				for replicas[random.IntN(3)].try(t, fmt.Sprint(i)) != nil {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}
+		})
+	}
+	users.Wait()
+	time.Sleep(3 * world.timeout)
+	synctest.Wait()
+
+	sent := world.channel.take()
+	for i := range conversations {
+		id := fmt.Sprint(i)
+		farewells, notices, replies := 0, 0, 0
+		for _, line := range sent {
+			switch _, text, _ := strings.Cut(line, " "+id+": "); {
+			case text == farewell:
+				farewells++
+			case text == notice:
+				notices++
+			case text != "":
+				replies++
+			}
+		}
+		var told, found, turns int
+		var last version
+		for _, v := range slow.versions["test/conversations/"+id] {
+			switch idle := v.at.Sub(last.LastAccessed); {
+			case v.Cleared != last.Cleared: // it has expired
+				if idle < world.timeout || v.Count > 0 {
+					t.Errorf("%s was cleared after %v, count is %d", id, idle, v.Count)
+				}
+				if v.noted() {
+					told++
+				} else {
+					found++
+				}
+			case v.Count != last.Count: // a message was answered
+				turns++
+				if v.Count != last.Count+1 || last.Count > 0 && v.LastAccessed.Sub(last.LastAccessed) >= world.timeout {
+					t.Errorf("%s: %d was answered as message %d after %d, %v later", id, turns, v.Count, last.Count, v.LastAccessed.Sub(last.LastAccessed))
+				}
+			case v.LastAccessed != last.LastAccessed:
+				t.Errorf("%s: the last user input is %v, and no message was answered", id, v.LastAccessed)
+			}
+			last = v
+		}
+		if turns != messages || replies < turns || farewells != told || notices != found {
+			t.Errorf("%s: %d messages were answered, %d replies sent; %d expiries by themselves, %d told; %d found, %d told", id, turns, replies, told, farewells, found, notices)
+		}
+		if last.Count != 0 || last.noted() {
+			t.Errorf("%s: left is %+v", id, last)
+		}
+	}
+	world.store.Entries(t.Context(), func(e deadline.Entry) bool {
+		t.Errorf("left is %+v", e)
+		return true
+	})
+}

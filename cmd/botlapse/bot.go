@@ -15,6 +15,7 @@ import (
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/bolt"
+	"github.com/botlapse/botlapse/state/metered"
 )
 
 // storages are where the bot keeps its state, and its deadlines if it has any.
@@ -53,7 +54,8 @@ func (c *config) openLocal() (storages, io.Closer, error) {
 // function that it returns starts to expire silent conversations, if the bot
 // is to do that, and returns what ends it.
 func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler, func() (stop func(context.Context) error)) {
-	conversation, user := state.NewConversation(s.conversation), state.NewUser(s.user)
+	conversation := state.NewConversation(metered.New(s.conversation, "conversation"))
+	user := state.NewUser(metered.New(s.user, "user"))
 	conversation.KeyForm, user.KeyForm = c.keyForm, c.keyForm
 	var deadlines *deadline.Deadlines
 	var arm func(context.Context, *middleware.Turn, time.Time) error

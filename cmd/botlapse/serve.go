@@ -80,11 +80,16 @@ func (p *program) serve(ctx context.Context, c *config) error {
 		}
 		kept = c.cosmos.storages(account)
 	}
+	measured, err := metrics()
+	if err != nil {
+		return err
+	}
 	bot, handle, start := newBot(base, kept, c, logger)
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", bot.HTTPHandler(handle))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
+	mux.Handle("GET /metrics", measured)
 	mux.Handle("GET /readyz", newProbe(logger, func(ctx context.Context) error {
 		_, errConversation := kept.conversation.Read(ctx, []string{"readyz"})
 		_, errUser := kept.user.Read(ctx, []string{"readyz"})

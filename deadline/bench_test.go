@@ -3,9 +3,10 @@ package deadline_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -55,57 +56,80 @@ func BenchmarkArm(b *testing.B) {
 // How many conversations expire in a second: claim, turn, commit, message?
 func BenchmarkExpire(b *testing.B) {
 	stores(b, func(b *testing.B, storage state.Storage, store deadline.Store) {
-		told := &counter{want: int64(b.N), all: make(chan struct{})}
-		conversation := state.NewConversation(storage)
-		deadlines := deadline.New(store, conversation)
-		bot := middleware.NewAdapter(told, middleware.AutoSave(conversation),
-			middleware.Expire(conversation, time.Nanosecond, nil))
 		long := time.Now().Add(-time.Hour)
-		for first := 0; first < b.N; first += 1000 {
-			items := make(map[string]state.Item)
-			for i := first; i < min(first+1000, b.N); i++ {
-				key := fmt.Sprint("test/conversations/", i)
-				items[key] = state.Item{Value: fmt.Appendf(nil, `{"lastAccessed":%q,"x":1}`, long.Format(time.RFC3339))}
-			}
-			if _, err := storage.Write(b.Context(), items); err != nil {
-				b.Fatal(err)
-			}
-		}
-		armed := make(chan error, 64)
-		for w := range 64 {
-			go func() {
-				var err error
-				for i := w; i < b.N; i += 64 {
-					ref := schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: fmt.Sprint(i)}, User: schema.ChannelAccount{ID: "u"}}
-					err = store.Arm(context.Background(), deadline.Deadline{Key: fmt.Sprint("test/conversations/", i), Due: long, Reference: ref})
-				}
-				armed <- err
-			}()
-		}
-		for range 64 {
-			if err := <-armed; err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ResetTimer()
-		runner := deadline.NewRunner(deadlines, bot, &deadline.Options{Message: deadline.Text("Goodbye."), MessagesPerSecond: -1, Logger: slog.New(slog.DiscardHandler)})
-		<-told.all
-		b.StopTimer()
+		expireAll(b, storage, store, func(int) time.Time { return long })
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "expiries/s")
-		runner.Close(context.Background())
 	})
 }
 
-type counter struct {
+// How late are users told of whom 1 000 fall due in a second? Run it with
+// -benchtime 10000x, which takes 10 s for each store.
+func BenchmarkLateness(b *testing.B) {
+	stores(b, func(b *testing.B, storage state.Storage, store deadline.Store) {
+		begin := time.Now().Add(time.Second + time.Duration(b.N)*500*time.Microsecond) // till all are armed
+		late := expireAll(b, storage, store, func(i int) time.Time { return begin.Add(time.Duration(i) * time.Millisecond) })
+		slices.Sort(late)
+		for _, p := range []int{50, 99, 100} {
+			b.ReportMetric(float64(late[(len(late)-1)*p/100].Microseconds())/1000, fmt.Sprint("ms-p", p))
+		}
+	})
+}
+
+// expireAll has b.N conversations expire, and returns how late they were told.
+func expireAll(b *testing.B, storage state.Storage, store deadline.Store, due func(i int) time.Time) []time.Duration {
+	told := &teller{due: due, late: make([]time.Duration, b.N), all: make(chan struct{})}
+	told.left.Store(int64(b.N))
+	conversation := state.NewConversation(storage)
+	deadlines := deadline.New(store, conversation)
+	bot := middleware.NewAdapter(told, middleware.AutoSave(conversation),
+		middleware.Expire(conversation, time.Nanosecond, nil))
+	failed := make(chan error, 64)
+	for w := range cap(failed) {
+		go func() {
+			var err error
+			for i := w; i < b.N && err == nil; i += cap(failed) {
+				id := fmt.Sprint(i)
+				key := "test/conversations/" + id
+				_, err = storage.Write(context.Background(), map[string]state.Item{
+					key: {Value: fmt.Appendf(nil, `{"lastAccessed":%q,"x":1}`, due(i).Format(time.RFC3339Nano))}})
+				if err == nil {
+					err = store.Arm(context.Background(), deadline.Deadline{Key: key, Due: due(i).Add(time.Microsecond),
+						Reference: schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: id}, User: schema.ChannelAccount{ID: "u"}}})
+				}
+			}
+			failed <- err
+		}()
+	}
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	runner := deadline.NewRunner(deadlines, bot, &deadline.Options{Message: deadline.Text("Goodbye."), MessagesPerSecond: -1})
+	<-told.all
+	b.StopTimer()
+	runner.Close(context.Background())
+	return told.late
+}
+
+// A teller is a channel that measures how late it is sent to.
+type teller struct {
 	core.Adapter
-	n    atomic.Int64
-	want int64
+	due  func(i int) time.Time
+	late []time.Duration
+	left atomic.Int64
 	all  chan struct{}
 }
 
-func (c *counter) SendActivity(context.Context, schema.Activity) (id string, err error) {
-	if c.n.Add(1) == c.want {
-		close(c.all)
+func (t *teller) SendActivity(_ context.Context, a schema.Activity) (id string, err error) {
+	i, err := strconv.Atoi(a.Conversation.ID)
+	if err != nil {
+		return "", err
+	}
+	t.late[i] = time.Since(t.due(i))
+	if t.left.Add(-1) == 0 {
+		close(t.all)
 	}
 	return "", nil
 }

@@ -26,10 +26,31 @@ one that is not needed, never a conversation without one.
 
 # Told once
 
-The cleared state is stored, under the version that was judged, before the user
-is told. Whoever looks afterwards, after a crash or in another process, finds a
-conversation that has not expired. So the user is told at most once; if the
-process ends between the two, not at all. A message of the user's that is stored
-first wins.
+The cleared state is stored, under the version that was judged and with a note
+that the user is still to be told; then the user is told; then the note is
+removed. A message of the user's that is stored first wins: the conversation has
+not expired then. Of several processes one stores the cleared state, and that one
+tells the user.
+
+If it ends between two of these steps, the one that takes over finds the note,
+and cannot know whether the message was sent. By default it leaves it at that:
+the user is told once at most, and a process that is killed leaves untold those
+it was about to tell, at most [Options].Concurrency of them. With
+[Options].Redeliver it sends the message again: they are told once at least.
+
+A channel that is gone, or that the bot was removed from, is not sent to again
+until the user writes; the state is cleared all the same.
+
+# Many at once
+
+Conversations expire in the order in which they are due, as many at once as
+Concurrency says, and no more of one channel in a second than MessagesPerSecond
+says. After a time in which nothing ran, those that come due now go first.
+
+# Metrics
+
+OpenTelemetry's meter provider of the process gets botlapse.deadline.lateness, a
+histogram in seconds by outcome, and the counters botlapse.deadline.armed, moved,
+parked, claims_lost and unconfirmed.
 */
 package deadline

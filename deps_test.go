@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"state/statetest":   {module + "/state"},
 	"state/metered":     {module + "/state", otel},
 	"state/bolt":        {module + "/state", "go.etcd.io/bbolt"},
-	"cosmos":            {module + "/state", module + "/internal/object", azure + "/azcore", azure + "/azidentity", azure + "/data/azcosmos"},
+	"cosmos":            {module + "/state", module + "/deadline", module + "/internal/object", sdk + "/schema", azure + "/azcore", azure + "/azidentity", azure + "/data/azcosmos"},
 	"cosmos/cosmostest": {},
 	"middleware":        {module + "/state", module + "/internal/wire", sdk, otel},
 	"connector": {module + "/internal/wire", sdk, azure + "/azcore", azure + "/azidentity",
@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"deadline":              {module + "/state", module + "/middleware", module + "/internal/wire", sdk, otel, "go.etcd.io/bbolt", "golang.org/x/time/rate"},
 	"deadline/deadlinetest": {module + "/deadline", sdk},
 	"dialog":                {module + "/state", module + "/middleware", module + "/internal", sdk},
+	"interop/replicas":      {module + "/cosmos", module + "/deadline"},
 	"samples":               {module, sdk, "github.com/joho/godotenv"},
 	"cmd":                   {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv", otel, "github.com/prometheus/client_golang"},
 }

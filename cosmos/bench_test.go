@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/azcosmos"
@@ -84,4 +85,48 @@ func BenchmarkBeside(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What does it cost to arm a deadline, with the server in the same process?
+func BenchmarkArm(b *testing.B) {
+	d := newDeadlines(b, newServer(b, byShard), nil)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		arm(b, d, fmt.Sprint(i%10000), time.Now().Add(time.Hour))
+	}
+}
+
+// How many deadlines can be claimed and finished in a second, 64 at once, and
+// does it depend on how many there are that are not due?
+func BenchmarkExpiries(b *testing.B) {
+	const batch = 64
+	for _, waiting := range []int{0, 1000, 10000} {
+		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
+			server := newServer(b, byShard)
+			d := newDeadlines(b, server, nil)
+			begin := time.Now()
+			for i := range waiting {
+				arm(b, d, fmt.Sprint("waiting ", i), begin.Add(24*time.Hour))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				for i := range batch {
+					arm(b, d, fmt.Sprint(i), begin)
+				}
+				server.ForgetRequests()
+				b.StartTimer()
+				claims, _ := claim(b, d, batch)
+				if len(claims) != batch {
+					b.Fatalf("%d are claimed", len(claims))
+				}
+				for _, c := range claims {
+					if err := d.Finish(b.Context(), c); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			b.ReportMetric(batch*float64(b.N)/b.Elapsed().Seconds(), "expiries/s")
+		})
+	}
 }

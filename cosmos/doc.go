@@ -14,6 +14,11 @@ container.
 An [Initializer] makes the containers: that of conversations with a time to
 live, that of users without one.
 
+[Deadlines] keeps in a third container, for package deadline, when silent
+conversations are to be looked at, for any number of replicas:
+
+	deadlines := deadline.New(cosmos.NewDeadlines(account, "bot", "deadlines", nil), conversation)
+
 # Consistency
 
 Every write of a document that was read is conditional on its version, which

@@ -57,9 +57,12 @@ func (e *StatusError) Unwrap() error { return e.Err }
 
 // explain puts an error of azcosmos into words that can be logged.
 func explain(err error) error {
+	var explained *StatusError
 	var refused *azcore.ResponseError
 	var network *url.Error
 	switch {
+	case errors.As(err, &explained):
+		return err
 	case errors.As(err, &refused):
 		return &StatusError{Status: refused.StatusCode, Substatus: substatusOf(err), Err: err}
 	case errors.As(err, &network):
@@ -70,7 +73,8 @@ func explain(err error) error {
 
 // Retryable reports whether a request that failed with err may succeed if it
 // is made again: the service was busy, or could not be reached. The methods of
-// [Storage] have tried that several times before they return such an error.
+// [Storage] and [Deadlines] have tried that several times before they return such
+// an error.
 func Retryable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrNoContainer) {
 		return false

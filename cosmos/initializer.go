@@ -17,13 +17,18 @@ import (
 
 // An Initializer creates what a bot needs in an account: the container of the
 // conversation state, with a default time to live, and that of the user state,
-// without one. What exists is checked, and left as it is.
+// without one; perhaps that of the deadlines. What exists is checked, and left as
+// it is.
 type Initializer struct {
 	Account  *Account
 	Database string
 
 	// Conversation and User are the names of the containers.
 	Conversation, User string
+
+	// Deadlines is the name of the container of the deadlines, for [NewDeadlines].
+	// "" means that there is to be none.
+	Deadlines string
 
 	// TimeToLive is the default time to live of the conversation state, in
 	// whole seconds; negative means that items live on unless they have a time
@@ -119,11 +124,14 @@ func (i *Initializer) Plan(ctx context.Context) (*Plan, error) {
 		})
 	}
 	ttl := i.defaultTTL()
-	if err := i.planContainer(ctx, plan, database, exists, i.Conversation, &ttl); err != nil {
-		return nil, err
+	wants := []want{{name: i.Conversation, key: "/id", ttl: &ttl}, {name: i.User, key: "/id"}}
+	if i.Deadlines != "" {
+		wants = append(wants, want{name: i.Deadlines, key: "/shard", indexed: []azcosmos.IncludedPath{{Path: "/ready/?"}}})
 	}
-	if err := i.planContainer(ctx, plan, database, exists, i.User, nil); err != nil {
-		return nil, err
+	for _, w := range wants {
+		if err := i.planContainer(ctx, plan, database, exists, w); err != nil {
+			return nil, err
+		}
 	}
 	return plan, nil
 }
@@ -144,6 +152,9 @@ func (i *Initializer) check() error {
 	}
 	if i.Conversation == i.User && i.User != "" {
 		problem("Conversation and User are both %q: user state has no time to live, and needs a container of its own", i.User)
+	}
+	if i.Deadlines != "" && (i.Deadlines == i.Conversation || i.Deadlines == i.User) {
+		problem("Deadlines is %q, which is a container of state: deadlines have another partition key, and need a container of their own", i.Deadlines)
 	}
 	if i.TimeToLive == 0 {
 		problem("TimeToLive is 0: must be a second or more, or negative for none by default")
@@ -195,8 +206,16 @@ func again(ctx context.Context, do func() error) error {
 	}
 }
 
-// planContainer plans for one container. A ttl of nil is none.
-func (i *Initializer) planContainer(ctx context.Context, plan *Plan, database *azcosmos.DatabaseClient, databaseExists bool, name string, ttl *int32) error {
+// A want is a container that is to be there.
+type want struct {
+	name, key string                  // key is the path of the partition key
+	ttl       *int32                  // in seconds; nil for none
+	indexed   []azcosmos.IncludedPath // all else is not
+}
+
+// planContainer plans for one container.
+func (i *Initializer) planContainer(ctx context.Context, plan *Plan, database *azcosmos.DatabaseClient, databaseExists bool, w want) error {
+	name, ttl := w.name, w.ttl
 	container, err := database.NewContainer(name)
 	if err != nil {
 		return fmt.Errorf("cosmos: container %q: %w", name, err)
@@ -213,14 +232,20 @@ func (i *Initializer) planContainer(ctx context.Context, plan *Plan, database *a
 		}
 	}
 	if !exists {
-		plan.add(fmt.Sprintf("create container %q, partition key /id, %s%s", name, ttlText(ttl), i.throughputText()), func(ctx context.Context) error {
-			return i.create(ctx, database, name, ttl)
+		plan.add(fmt.Sprintf("create container %q, partition key %s, %s%s", name, w.key, ttlText(ttl), i.throughputText()), func(ctx context.Context) error {
+			return i.create(ctx, database, w)
 		})
 		return nil
 	}
 	properties := found.ContainerProperties
 	problem := func(format string, args ...any) {
 		plan.Problems = append(plan.Problems, fmt.Errorf("cosmos: container %q: "+format, append([]any{name}, args...)...))
+	}
+	if name == i.Deadlines {
+		for _, err := range checkDeadlines(properties) {
+			problem("%w", err)
+		}
+		return nil
 	}
 	if paths := properties.PartitionKeyDefinition.Paths; len(paths) != 1 || paths[0] != "/id" && paths[0] != "/_partitionKey" {
 		problem("the partition key is %s: it must be /id, and cannot be changed; use another container", strings.Join(paths, ", "))
@@ -260,24 +285,30 @@ func (i *Initializer) throughputText() string {
 	return fmt.Sprintf(", %d RU/s", i.Throughput)
 }
 
-// create creates a container in which items can expire, and nothing else is
-// indexed: nothing is looked for but by id.
-func (i *Initializer) create(ctx context.Context, database *azcosmos.DatabaseClient, name string, ttl *int32) error {
+// create creates a container in which items can expire, and nothing is indexed
+// but what is looked for otherwise than by id.
+func (i *Initializer) create(ctx context.Context, database *azcosmos.DatabaseClient, w want) error {
+	name, ttl := w.name, w.ttl
 	properties := azcosmos.ContainerProperties{
 		ID:                     name,
-		PartitionKeyDefinition: azcosmos.PartitionKeyDefinition{Paths: []string{"/id"}, Kind: azcosmos.PartitionKeyKindHash},
+		PartitionKeyDefinition: azcosmos.PartitionKeyDefinition{Paths: []string{w.key}, Kind: azcosmos.PartitionKeyKindHash},
 		DefaultTimeToLive:      ttl,
 		IndexingPolicy: &azcosmos.IndexingPolicy{
 			Automatic:     true,
 			IndexingMode:  azcosmos.IndexingModeConsistent,
-			IncludedPaths: []azcosmos.IncludedPath{},
+			IncludedPaths: w.indexed,
 			ExcludedPaths: []azcosmos.ExcludedPath{{Path: "/*"}},
 		},
 	}
 	var options azcosmos.CreateContainerOptions
-	command := "cosmosdb sql container create --database-name " + i.Database + " --name " + name + " --partition-key-path /id"
+	command := "cosmosdb sql container create --database-name " + i.Database + " --name " + name + " --partition-key-path " + w.key
 	if ttl != nil {
 		command += fmt.Sprintf(" --ttl %d", *ttl)
+	}
+	if len(w.indexed) > 0 {
+		// IndexingPolicy is of strings and lists alone.
+		policy, _ := json.Marshal(properties.IndexingPolicy)
+		command += " --idx '" + string(policy) + "'"
 	}
 	if i.Throughput > 0 {
 		t := azcosmos.NewManualThroughputProperties(i.Throughput)

@@ -27,6 +27,8 @@ func newInitializer(account *cosmos.Account) *cosmos.Initializer {
 	return &cosmos.Initializer{Account: account, Database: "bot", Conversation: "conversations", User: "users", TimeToLive: 30 * time.Minute}
 }
 
+func deadlines(i *cosmos.Initializer) { i.Deadlines = "deadlines" }
+
 func TestTheInitializer(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -49,6 +51,14 @@ func TestTheInitializer(t *testing.T) {
 		{"a user container with a time to live", []string{conversation, strings.Replace(user, `"partitionKey"`, `"defaultTtl":-1,"partitionKey"`, 1)}, nil, nil, `user data would disappear`},
 		{"another partition key", []string{strings.Replace(conversation, "/id", "/userId", 1), user}, nil, nil, `the partition key is /userId: it must be /id`},
 		{"a legacy container", []string{strings.Replace(conversation, `"/id"`, `"/_partitionKey"`, 1), user}, nil, nil, ""},
+		{"deadlines too", []string{conversation, user}, deadlines, []string{`create container "deadlines", partition key /shard, no time to live`}, ""},
+		{"deadlines that are there", []string{conversation, user, byShard}, deadlines, nil, ""},
+		{"deadlines with all paths indexed", []string{conversation, user, `{"id":"deadlines","partitionKey":{"paths":["/shard"]},"defaultTtl":-1}`}, deadlines, nil, ""},
+		{"deadlines with the index of a state container", []string{conversation, user, strings.Replace(byShard, `{"path":"/ready/?"}`, "", 1)}, deadlines, nil, `"deadlines": it has no index on /ready`},
+		{"deadlines of which ready is excluded", []string{conversation, user, strings.NewReplacer(`{"path":"/ready/?"}`, `{"path":"/*"}`, `[{"path":"/*"}]`, `[{"path":"/\"ready\"/?"}]`).Replace(byShard)}, deadlines, nil, `it has no index on /ready`},
+		{"deadlines without index", []string{conversation, user, `{"id":"deadlines","partitionKey":{"paths":["/shard"]},"indexingPolicy":{"indexingMode":"none","automatic":false}}`}, deadlines, nil, `it has no index on /ready`},
+		{"deadlines that would disappear", []string{conversation, user, strings.Replace(byShard, `"partitionKey"`, `"defaultTtl":60,"partitionKey"`, 1)}, deadlines, nil, `it has a default time to live of 60 s: deadlines would disappear`},
+		{"deadlines with another partition key", []string{conversation, user, strings.Replace(byShard, "/shard", "/id", 1)}, deadlines, nil, `the partition key is /id: it must be /shard`},
 		{"no indexing", []string{`{"id":"conversations","partitionKey":{"paths":["/id"]},"indexingPolicy":{"indexingMode":"none","automatic":false}}`, user}, func(i *cosmos.Initializer) { i.UpdateTimeToLive = true }, nil, `indexing mode none, with which there is no time to live`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -93,6 +103,13 @@ func TestTheInitializer(t *testing.T) {
 				}
 				write(t, cosmos.New(i.Account, "bot", "conversations", nil), "k", "1", "")
 				write(t, cosmos.New(i.Account, "bot", "users", nil), "k", "1", "")
+				if i.Deadlines != "" {
+					d := cosmos.NewDeadlines(i.Account, "bot", i.Deadlines, nil)
+					arm(t, d, "k", time.Now())
+					if claims, _ := claim(t, d, 1); len(claims) != 1 {
+						t.Errorf("claimed are %v", claims)
+					}
+				}
 			})
 		})
 	}
@@ -168,6 +185,29 @@ func TestAMissingRightIsExplained(t *testing.T) {
 	})
 }
 
+func TestAMissingRightToMakeTheDeadlinesIsExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := cosmostest.New()
+		for _, definition := range []string{conversation, user} {
+			if err := server.CreateContainer("bot", definition); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server.Tokens = map[string]cosmostest.Role{"token": cosmostest.DataContributor}
+		account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Credential: staticToken("token"), Transport: server})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer account.Close()
+		i := newInitializer(account)
+		i.Deadlines = "deadlines"
+		const want = `az cosmosdb sql container create --database-name bot --name deadlines --partition-key-path /shard --idx '{"automatic":true,"indexingMode":"Consistent","includedPaths":[{"path":"/ready/?"}],"excludedPaths":[{"path":"/*"}]}'`
+		if err := i.Run(t.Context()); err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), " --account-name … --resource-group …", ""), want) {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
 func TestABusyAccountIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := cosmostest.New()
@@ -206,6 +246,10 @@ func TestAnInitializerThatMakesNoSenseIsReportedAtOnce(t *testing.T) {
 	i := &cosmos.Initializer{Conversation: "x", User: "x", Throughput: -1}
 	_, err := i.Plan(t.Context())
 	if err == nil || strings.Count(err.Error(), "\n") != 4 {
+		t.Errorf("error is %v", err)
+	}
+	i.Deadlines = "x"
+	if _, err = i.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), `Deadlines is "x", which is a container of state`) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 )
 
-// bare is the container bot/state through azcosmos alone.
-func bare(t testing.TB, server *cosmostest.Server) *azcosmos.ContainerClient {
+// bare is a container of the database bot through azcosmos alone.
+func bare(t testing.TB, server *cosmostest.Server, name string) *azcosmos.ContainerClient {
 	t.Helper()
 	credential, err := azcosmos.NewKeyCredential(server.Key)
 	if err != nil {
@@ -24,7 +24,7 @@ func bare(t testing.TB, server *cosmostest.Server) *azcosmos.ContainerClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	container, err := client.NewContainer("bot", "state")
+	container, err := client.NewContainer("bot", name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func bare(t testing.TB, server *cosmostest.Server) *azcosmos.ContainerClient {
 
 func stored(t testing.TB, server *cosmostest.Server, id string) []byte {
 	t.Helper()
-	resp, err := bare(t, server).ReadItem(t.Context(), azcosmos.NewPartitionKeyString(id), id, nil)
+	resp, err := bare(t, server, "state").ReadItem(t.Context(), azcosmos.NewPartitionKeyString(id), id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,14 @@ func stored(t testing.TB, server *cosmostest.Server, id string) []byte {
 
 func put(t testing.TB, server *cosmostest.Server, id, item string) {
 	t.Helper()
-	if _, err := bare(t, server).UpsertItem(t.Context(), azcosmos.NewPartitionKeyString(id), []byte(item), nil); err != nil {
+	if _, err := bare(t, server, "state").UpsertItem(t.Context(), azcosmos.NewPartitionKeyString(id), []byte(item), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func putDeadline(t testing.TB, server *cosmostest.Server, shard, item string) {
+	t.Helper()
+	if _, err := bare(t, server, "deadlines").UpsertItem(t.Context(), azcosmos.NewPartitionKeyString(shard), []byte(item), nil); err != nil {
 		t.Fatal(err)
 	}
 }

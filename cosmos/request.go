@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,63 +28,52 @@ const (
 	attemptTimeout = 10 * time.Second
 )
 
-// A layout is where the container has the partition key.
-type layout int
+// An operation is one request. It returns the session token of what it has
+// written, nil for what it has read: that may be older than what is known.
+type operation func(ctx context.Context, c *azcosmos.ContainerClient) (token *string, err error)
 
-const (
-	unknownLayout layout = iota
-	byID
-	legacy // without: the container is from before there were partitions
-)
-
-// An operation is one request for an item.
-type operation func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmos.ItemOptions) (azcosmos.ItemResponse, error)
-
-// retry carries out an operation on the item called id, as often as it takes.
-func (s *Storage) retry(ctx context.Context, id string, do operation, resp *azcosmos.ItemResponse) error {
+// retry carries out an operation in a partition, as often as it takes. Unknown
+// says that one of the attempts that failed may have been carried out.
+func (c *container) retry(ctx context.Context, partition string, do operation) (unknown bool, err error) {
 	begin, limit := time.Now(), baseWait
 	for attempt := 1; ; {
-		r, err := s.try(ctx, do)
-		if len(r.Value) == 0 { // not of a read, which may be older than what is known
-			s.sessions.learn(id, r, err)
-		}
+		token, maybe, err := c.try(ctx, do)
+		c.sessions.learn(partition, token, err)
 		if err == nil {
-			if resp != nil {
-				*resp = r
-			}
-			return nil
+			return unknown, nil
 		}
+		unknown = unknown || maybe
 		err = explain(err)
 		if ctx.Err() != nil {
-			return because(err, ctx.Err())
+			return unknown, because(err, ctx.Err())
 		}
 		err = notDeadline(err)
 		wait := max(retryAfter(err), rand.N(limit))
 		limit = min(2*limit, maxWait)
 		switch {
 		case !isTransient(err) || errors.Is(err, errUnreachable): // which was tried for long enough
-			return err
+			return unknown, err
 		case statusOf(err) == http.StatusTooManyRequests:
 			if time.Since(begin)+wait > patience {
-				return err
+				return unknown, err
 			}
 		default:
 			if attempt++; attempt > attempts {
-				return err
+				return unknown, err
 			}
 			if substatusOf(err) == sessionNotAvailable && attempt == attempts {
-				s.sessions.forget(id) // which may be of a container that was made anew
+				c.sessions.forget(partition) // which may be of a container that was made anew
 			}
 		}
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
-			return err
+			return unknown, err
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return because(err, ctx.Err())
+			return unknown, because(err, ctx.Err())
 		}
 	}
 }
@@ -99,65 +87,62 @@ func because(err, cause error) error {
 }
 
 // try carries out an operation once.
-func (s *Storage) try(ctx context.Context, do operation) (azcosmos.ItemResponse, error) {
-	client, err := s.account.connect(ctx)
+func (c *container) try(ctx context.Context, do operation) (token *string, unknown bool, err error) {
+	account, err := c.account.connect(ctx)
 	if err != nil {
-		return azcosmos.ItemResponse{}, err
+		return nil, false, err
 	}
-	c, err := client.NewContainer(s.database, s.container)
+	client, err := account.NewContainer(c.database, c.name)
 	if err != nil {
-		return azcosmos.ItemResponse{}, err
+		return nil, false, err
 	}
-	l, err := s.locate(ctx, c)
+	l, err := c.locate(ctx, client)
 	if err != nil {
-		return azcosmos.ItemResponse{}, err
+		return nil, false, err
 	}
 	if l == legacy {
 		ctx = context.WithValue(ctx, legacyKey{}, true)
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, sendsKey{}, new(atomic.Int32)), attemptTimeout)
+	var sends atomic.Int32
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, sendsKey{}, &sends), attemptTimeout)
 	defer cancel()
-	resp, err := do(ctx, c, &azcosmos.ItemOptions{})
+	token, err = do(ctx, client)
+	unknown = err != nil && (isUnknown(err) || ctx.Err() != nil || sends.Load() > 1) // azcosmos repeats some too
 	if statusOf(err) == http.StatusNotFound && substatusOf(err) == ownerNotFound {
-		s.mu.Lock()
-		s.layout = unknownLayout
-		s.mu.Unlock()
-		return resp, fmt.Errorf("%w: container %q in database %q is gone: %w", ErrNoContainer, s.container, s.database, explain(err))
+		c.mu.Lock()
+		c.layout = unknownLayout
+		c.mu.Unlock()
+		return token, unknown, fmt.Errorf("%w: container %q in database %q is gone: %w", ErrNoContainer, c.name, c.database, explain(err))
 	}
-	return resp, err
+	return token, unknown, err
 }
 
 // locate finds out where the container has the partition key, once.
-func (s *Storage) locate(ctx context.Context, c *azcosmos.ContainerClient) (layout, error) {
-	s.mu.Lock()
-	l := s.layout
-	s.mu.Unlock()
+func (c *container) locate(ctx context.Context, client *azcosmos.ContainerClient) (layout, error) {
+	c.mu.Lock()
+	l := c.layout
+	c.mu.Unlock()
 	if l != unknownLayout {
 		return l, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	resp, err := c.Read(ctx, nil)
+	resp, err := client.Read(ctx, nil)
 	switch {
 	case statusOf(err) == http.StatusNotFound:
-		return l, fmt.Errorf("%w: there is no container %q in database %q: %w", ErrNoContainer, s.container, s.database, explain(err))
+		return l, fmt.Errorf("%w: there is no container %q in database %q: %w", ErrNoContainer, c.name, c.database, explain(err))
 	case statusOf(err) == http.StatusForbidden:
-		l = byID // it may be used, but not looked at
+		l = partitioned // it may be used, but not looked at
 	case err != nil:
 		return l, err
 	default:
-		switch paths := resp.ContainerProperties.PartitionKeyDefinition.Paths; {
-		case len(paths) == 1 && paths[0] == "/id":
-			l = byID
-		case len(paths) == 1 && paths[0] == "/_partitionKey", len(paths) == 0:
-			l = legacy
-		default:
-			return l, fmt.Errorf("cosmos: container %q has the partition key %s: it must be /id", s.container, strings.Join(paths, ", "))
+		if l, err = c.fits(resp.ContainerProperties); err != nil {
+			return l, fmt.Errorf("container %q: %w", c.name, err)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.layout = l
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.layout = l
 	return l, nil
 }
 

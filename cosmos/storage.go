@@ -8,14 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/azcosmos"
 
 	"github.com/botlapse/botlapse/internal/object"
@@ -53,14 +51,8 @@ const defaultParallel = 16
 // [ErrClosed] or a *[StatusError]; see also [Retryable]. Storage is safe for
 // concurrent use.
 type Storage struct {
-	account             *Account
-	database, container string
-	options             Options
-
-	sessions sessions
-
-	mu     sync.Mutex
-	layout layout
+	container container // in which each item is a partition
+	options   Options
 }
 
 // New returns the storage in a container, to which it does not connect yet. It
@@ -69,7 +61,9 @@ func New(account *Account, database, container string, opts *Options) *Storage {
 	if account == nil || database == "" || container == "" {
 		panic("cosmos: storage without account, database or container")
 	}
-	s := &Storage{account: account, database: database, container: container}
+	s := &Storage{}
+	s.container.account, s.container.database, s.container.name = account, database, container
+	s.container.fits = storageLayout
 	if opts != nil {
 		s.options = *opts
 	}
@@ -80,6 +74,18 @@ func New(account *Account, database, container string, opts *Options) *Storage {
 		s.options.Parallel = defaultParallel
 	}
 	return s
+}
+
+// storageLayout returns the layout of a container for state.
+func storageLayout(p *azcosmos.ContainerProperties) (layout, error) {
+	switch paths := p.PartitionKeyDefinition.Paths; {
+	case len(paths) == 1 && paths[0] == "/id":
+		return partitioned, nil
+	case len(paths) == 1 && paths[0] == "/_partitionKey", len(paths) == 0:
+		return legacy, nil
+	default:
+		return unknownLayout, fmt.Errorf("the partition key is %s: it must be /id", strings.Join(paths, ", "))
+	}
 }
 
 // An envelope is an item.
@@ -106,7 +112,7 @@ func (s *Storage) Read(ctx context.Context, keys []string) (map[string]state.Ite
 	}
 	items := make(map[string]state.Item, len(keys))
 	var mu sync.Mutex
-	errs := s.each(slices.Collect(maps.Keys(ids)), func(key string) error {
+	errs := each(s.options.Parallel, slices.Collect(maps.Keys(ids)), func(key string) error {
 		found, etag, err := s.read(ctx, ids[key])
 		if err != nil {
 			return fmt.Errorf("cosmos: read %q: %w", key, err)
@@ -142,7 +148,7 @@ func (s *Storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 	}
 	etags := make(map[string]string, len(items))
 	var mu sync.Mutex
-	errs := s.each(slices.Sorted(maps.Keys(items)), func(key string) error {
+	errs := each(s.options.Parallel, slices.Sorted(maps.Keys(items)), func(key string) error {
 		etag, err := s.write(ctx, envelopes[key], items[key].ETag)
 		if err != nil {
 			return fmt.Errorf("cosmos: write %q: %w", key, err)
@@ -176,10 +182,8 @@ func (s *Storage) Delete(ctx context.Context, keys []string) error {
 		}
 		ids[key] = id
 	}
-	return join(s.each(slices.Sorted(maps.Keys(ids)), func(key string) error {
-		err := s.retry(ctx, ids[key], func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmos.ItemOptions) (azcosmos.ItemResponse, error) {
-			return c.DeleteItem(ctx, azcosmos.NewPartitionKeyString(ids[key]), ids[key], o)
-		}, nil)
+	return join(each(s.options.Parallel, slices.Sorted(maps.Keys(ids)), func(key string) error {
+		_, err := s.container.remove(ctx, ids[key], ids[key], "")
 		if err != nil && !isAbsent(err) {
 			return fmt.Errorf("cosmos: delete %q: %w", key, err)
 		}
@@ -187,22 +191,22 @@ func (s *Storage) Delete(ctx context.Context, keys []string) error {
 	}))
 }
 
-// each calls do for all keys, several at a time, and returns their errors.
-func (s *Storage) each(keys []string, do func(key string) error) (errs []error) {
-	if len(keys) == 1 {
-		if err := do(keys[0]); err != nil {
+// each calls do with all of a list, several at a time, and returns its errors.
+func each[T any](parallel int, list []T, do func(T) error) (errs []error) {
+	if len(list) == 1 {
+		if err := do(list[0]); err != nil {
 			return []error{err}
 		}
 		return nil
 	}
 	var mu sync.Mutex
 	var calls sync.WaitGroup
-	places := make(chan struct{}, s.options.Parallel)
-	for _, key := range keys {
+	places := make(chan struct{}, parallel)
+	for _, v := range list {
 		places <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-places }()
-			if err := do(key); err != nil {
+			if err := do(v); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -234,18 +238,12 @@ func seconds(ttl time.Duration) int64 {
 
 // read returns the item called id, nil if there is none.
 func (s *Storage) read(ctx context.Context, id string) (*envelope, string, error) {
-	var resp azcosmos.ItemResponse
-	err := s.retry(ctx, id, func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmos.ItemOptions) (azcosmos.ItemResponse, error) {
-		o.SessionToken = s.sessions.token(id)
-		return c.ReadItem(ctx, azcosmos.NewPartitionKeyString(id), id, o)
-	}, &resp)
-	if isAbsent(err) {
-		return nil, "", nil
-	} else if err != nil {
+	data, etag, err := s.container.read(ctx, id, id)
+	if data == nil || err != nil {
 		return nil, "", err
 	}
-	found, err := decode(resp.Value)
-	return found, string(resp.ETag), err
+	found, err := decode(data)
+	return found, etag, err
 }
 
 // decode reads an item. What it has besides is the affair of others.
@@ -258,9 +256,6 @@ func decode(data []byte) (*envelope, error) {
 	if json.Unmarshal(fields["realId"], &e.RealID) != nil {
 		e.RealID = "" // of no key
 	}
-	if json.Unmarshal(fields["writeId"], &e.WriteID) != nil {
-		e.WriteID = ""
-	}
 	return e, nil
 }
 
@@ -270,50 +265,7 @@ func (s *Storage) write(ctx context.Context, e *envelope, etag string) (string, 
 	if err != nil {
 		return "", err
 	}
-	key := azcosmos.NewPartitionKeyString(e.ID)
-	conditional, unknown := true, false
-	var resp azcosmos.ItemResponse
-	err = s.retry(ctx, e.ID, func(ctx context.Context, c *azcosmos.ContainerClient, o *azcosmos.ItemOptions) (resp azcosmos.ItemResponse, err error) {
-		switch etag {
-		case "", state.ETagAny:
-			conditional = false
-			resp, err = c.UpsertItem(ctx, key, data, o)
-		case state.ETagNone:
-			resp, err = c.CreateItem(ctx, key, data, o)
-		default:
-			o.IfMatchEtag = (*azcore.ETag)(&etag)
-			resp, err = c.ReplaceItem(ctx, key, e.ID, data, o)
-		}
-		sends := ctx.Value(sendsKey{}).(*atomic.Int32)
-		unknown = unknown || err != nil && (isUnknown(err) || ctx.Err() != nil || sends.Load() > 1) // azcosmos repeats some too
-		return resp, err
-	}, &resp)
-	refused := isAbsent(err) && conditional
-	switch statusOf(err) {
-	case http.StatusConflict, http.StatusPreconditionFailed:
-		refused = true
-	case http.StatusRequestEntityTooLarge:
-		return "", fmt.Errorf("%w: %w", tooLarge(len(data)), err)
-	}
-	switch {
-	case err == nil:
-		return string(resp.ETag), nil
-	case refused && unknown:
-		// Perhaps an earlier attempt was carried out, and its answer lost.
-		found, current, readErr := s.read(ctx, e.ID)
-		if readErr != nil {
-			return "", fmt.Errorf("%w (it may have been written)", readErr)
-		}
-		if found != nil && found.WriteID == e.WriteID {
-			return current, nil
-		}
-		return "", fmt.Errorf("%w: %w (it may have been written, and overwritten)", state.ErrConflict, err)
-	case refused:
-		return "", fmt.Errorf("%w: %w", state.ErrConflict, err)
-	case unknown:
-		return "", fmt.Errorf("%w (it may have been written)", err)
-	}
-	return "", err
+	return s.container.write(ctx, e.ID, e.ID, data, etag, e.WriteID)
 }
 
 // encode writes an item.

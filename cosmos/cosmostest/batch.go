@@ -50,7 +50,10 @@ func (s *Server) executeBatch(c *call, co *container) (*reply, error) {
 	}
 
 	before := *co
-	before.items = maps.Clone(co.items) // the versions in it do not change
+	before.items = maps.Clone(co.items)
+	if items := co.items[partition]; items != nil {
+		before.items[partition] = maps.Clone(items) // the versions in it do not change
+	}
 	results := make([]batchResult, len(ops))
 	status, cost := http.StatusOK, 0.0
 	for i, op := range ops {

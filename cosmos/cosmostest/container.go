@@ -18,11 +18,13 @@ type container struct {
 	serial        uint64
 	definition    definition
 
-	items   map[itemKey][]version // the latest last, with those that a lagging read sees
-	serials uint64                // of items
-	lsn     int64                 // of the latest write
-	applied int64                 // of the latest write that has reached the replica
-	pending []commit              // writes that have not
+	// The items by partition and id: their versions, the latest last, with those
+	// that a lagging read sees.
+	items   map[string]map[string][]version
+	serials uint64   // of items
+	lsn     int64    // of the latest write
+	applied int64    // of the latest write that has reached the replica
+	pending []commit // writes that have not
 }
 
 // A definition is what a client says of a container, understood.
@@ -204,7 +206,7 @@ func (s *Server) createContainer(c *call) (*reply, error) {
 	if d.containers[id] != nil {
 		return nil, fail(http.StatusConflict, "Resource with specified id, name, or unique index already exists: container %q", id)
 	}
-	co := &container{database: d, id: id, serial: s.next(), items: make(map[itemKey][]version)}
+	co := &container{database: d, id: id, serial: s.next(), items: make(map[string]map[string][]version)}
 	co.rid = resourceID(uint32(d.serial), co.serial)
 	co.define(s, definition, c.now)
 	d.containers[id] = co
@@ -218,7 +220,7 @@ func (s *Server) listContainers(c *call) (*reply, error) {
 	}
 	var rows []row
 	for _, co := range d.containers {
-		rows = append(rows, row{co.serial, co.encode()})
+		rows = append(rows, row{co.serial, &element{body: co.encode()}})
 	}
 	return feed(c, "DocumentCollections", d.rid, rows)
 }

@@ -80,7 +80,7 @@ func (s *Server) deleteDatabase(c *call) (*reply, error) {
 func (s *Server) listDatabases(c *call) (*reply, error) {
 	var rows []row
 	for _, d := range s.databases {
-		rows = append(rows, row{d.serial, d.encode()})
+		rows = append(rows, row{d.serial, &element{body: d.encode()}})
 	}
 	return feed(c, "Databases", "", rows)
 }

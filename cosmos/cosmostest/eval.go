@@ -4,13 +4,27 @@ import (
 	"cmp"
 	"encoding/json"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
 // An expr is a part of a query that has a value for each item. Values are what
 // encoding/json decodes into an any, or undefined.
 type expr interface {
-	eval(item json.RawMessage) any
+	eval(item *element) any
+}
+
+// An element is a JSON text that is looked into. It is parsed once.
+type element struct {
+	body    json.RawMessage
+	members object // nil until they are needed
+}
+
+func (e *element) get(name string) json.RawMessage {
+	if e.members == nil {
+		e.members, _ = parseObject(e.body)
+	}
+	return e.members.get(name)
 }
 
 // undefined is the value of what is not there. An operation on it is itself
@@ -39,12 +53,17 @@ type (
 	}
 )
 
-func (l literal) eval(json.RawMessage) any { return l.value }
+func (l literal) eval(*element) any { return l.value }
 
-func (p path) eval(item json.RawMessage) any {
+func (p path) eval(item *element) any {
 	raw := p.find(item)
 	if raw == nil {
 		return undefined{}
+	}
+	if c := raw[0]; c == '-' || isDigit(c) {
+		if n, err := strconv.ParseFloat(string(raw), 64); err == nil {
+			return n // much the same as below, in less time
+		}
 	}
 	var v any
 	_ = json.Unmarshal(raw, &v) // items are valid
@@ -52,24 +71,24 @@ func (p path) eval(item json.RawMessage) any {
 }
 
 // find returns what is at p in item, nil if nothing is.
-func (p path) find(item json.RawMessage) json.RawMessage {
-	for _, step := range p {
+func (p path) find(item *element) json.RawMessage {
+	for i, step := range p {
+		var inner json.RawMessage
 		switch step := step.(type) {
 		case string:
-			o, _ := parseObject(item)
-			item = o.get(step)
+			inner = item.get(step)
 		case int:
 			var list []json.RawMessage
-			if json.Unmarshal(item, &list) != nil || step >= len(list) {
-				return nil
+			if json.Unmarshal(item.body, &list) == nil && step < len(list) {
+				inner = list[step]
 			}
-			item = list[step]
 		}
-		if item == nil {
-			return nil
+		if inner == nil || i == len(p)-1 {
+			return inner
 		}
+		item = &element{body: inner}
 	}
-	return item
+	return item.body
 }
 
 // lastName returns the name under which p is selected.
@@ -83,16 +102,20 @@ func (p path) lastName(alias string) string {
 	return "$1"
 }
 
-func (n not) eval(item json.RawMessage) any {
+func (n not) eval(item *element) any {
 	if v, ok := n.operand.eval(item).(bool); ok {
 		return !v
 	}
 	return undefined{}
 }
 
-func (l logical) eval(item json.RawMessage) any {
-	left, right := l.left.eval(item), l.right.eval(item)
-	if left == l.or || right == l.or {
+func (l logical) eval(item *element) any {
+	left := l.left.eval(item)
+	if left == l.or {
+		return l.or
+	}
+	right := l.right.eval(item)
+	if right == l.or {
 		return l.or // true OR anything, false AND anything
 	}
 	if left == !l.or && right == !l.or {
@@ -101,7 +124,7 @@ func (l logical) eval(item json.RawMessage) any {
 	return undefined{}
 }
 
-func (c comparison) eval(item json.RawMessage) any {
+func (c comparison) eval(item *element) any {
 	left, right := c.left.eval(item), c.right.eval(item)
 	if left == any(undefined{}) || right == any(undefined{}) {
 		return undefined{}
@@ -127,7 +150,7 @@ func (c comparison) eval(item json.RawMessage) any {
 	}
 }
 
-func (i in) eval(item json.RawMessage) any {
+func (i in) eval(item *element) any {
 	v := i.operand.eval(item)
 	if v == any(undefined{}) {
 		return v
@@ -204,7 +227,7 @@ func onStrings(f func(s, part string) bool) func([]any) any {
 	}
 }
 
-func (c functionCall) eval(item json.RawMessage) any {
+func (c functionCall) eval(item *element) any {
 	values := make([]any, len(c.arguments))
 	for i, e := range c.arguments {
 		values[i] = e.eval(item)

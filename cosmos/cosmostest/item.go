@@ -2,6 +2,7 @@ package cosmostest
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ type document struct {
 	rid, etag string
 	timestamp int64
 	ttl       *int64 // nil for that of the container
-	body      []byte
+	element
 }
 
 // A version is what became of the item of a key by one write.
@@ -51,7 +52,7 @@ func (co *container) expired(d *document, now time.Time) bool {
 // at returns the document of key as of the write horizon, nil if there is
 // none.
 func (co *container) at(key itemKey, horizon int64, now time.Time) *document {
-	for _, v := range slices.Backward(co.items[key]) {
+	for _, v := range slices.Backward(co.items[key.partition][key.id]) {
 		if v.lsn <= horizon {
 			if v.document == nil || co.expired(v.document, now) {
 				return nil
@@ -73,21 +74,33 @@ func (s *Server) commit(co *container, key itemKey, d *document, now time.Time) 
 	co.pending = append(co.pending, commit{co.lsn, now})
 	co.catchUp(now, s.Lag)
 
-	versions := append(slices.Clone(co.items[key]), version{co.lsn, d})
+	items := co.items[key.partition]
+	if items == nil {
+		items = make(map[string][]version)
+		co.items[key.partition] = items
+	}
+	versions := append(slices.Clone(items[key.id]), version{co.lsn, d})
 	for len(versions) > 1 && versions[1].lsn <= co.applied {
 		versions = versions[1:]
 	}
-	co.items[key] = versions
+	items[key.id] = versions
 	if d == nil && len(versions) == 1 {
-		delete(co.items, key)
+		delete(items, key.id)
+	}
+	if len(items) == 0 {
+		delete(co.items, key.partition)
 	}
 }
 
 // removeExpired forgets what is past its time to live.
 func (co *container) removeExpired(now time.Time) {
-	for key, versions := range co.items {
-		if last := versions[len(versions)-1].document; last != nil && co.expired(last, now) {
-			delete(co.items, key)
+	for partition, items := range co.items {
+		maps.DeleteFunc(items, func(_ string, versions []version) bool {
+			last := versions[len(versions)-1].document
+			return last != nil && co.expired(last, now)
+		})
+		if len(items) == 0 {
+			delete(co.items, partition)
 		}
 	}
 }
@@ -229,7 +242,7 @@ func (s *Server) store(co *container, key itemKey, old *document, members object
 		member{"_attachments", toJSON("attachments/")},
 		member{"_ts", toJSON(d.timestamp)},
 	)
-	d.body = members.encode()
+	d.element = element{members.encode(), members}
 	if old != nil && old.key != key {
 		s.commit(co, old.key, nil, now)
 	}

@@ -44,11 +44,11 @@ func (co *container) patch(old *document, body []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if where.eval(old.body) != true {
+		if where.eval(&old.element) != true {
 			return nil, fail(http.StatusPreconditionFailed, "The item does not meet the condition of the patch")
 		}
 	}
-	item := json.RawMessage(old.body)
+	item := old.body
 	for i, op := range patch.Operations {
 		names, err := co.patchPath(op.Path)
 		if err == nil {

@@ -20,7 +20,7 @@ const (
 // A row is a resource of a feed, in which they are ordered by serial.
 type row struct {
 	serial uint64
-	body   []byte
+	*element
 }
 
 // queryItems answers a query of items, or a request for all of them.
@@ -41,12 +41,18 @@ func (s *Server) queryItems(c *call, co *container) (*reply, error) {
 		return nil, fail(http.StatusBadRequest, "The order-by item is excluded from the index: see the container's indexing policy")
 	}
 	var rows []row
-	for key := range co.items {
-		if partition != "" && key.partition != partition {
-			continue
+	add := func(partition string, items map[string][]version) {
+		for id := range items {
+			if d := co.at(itemKey{partition, id}, horizon, c.now); d != nil {
+				rows = append(rows, row{d.serial, &d.element})
+			}
 		}
-		if d := co.at(key, horizon, c.now); d != nil {
-			rows = append(rows, row{d.serial, d.body})
+	}
+	if partition != "" {
+		add(partition, co.items[partition])
+	} else {
+		for partition, items := range co.items {
+			add(partition, items)
 		}
 	}
 	return page(c, q, "Documents", co.rid, rows)
@@ -170,18 +176,18 @@ func page(c *call, q query, name, rid string, rows []row) (*reply, error) {
 		}
 	}
 	counted := q.orderBy != nil || q.offset > 0
-	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.serial, b.serial) })
 	var matches []match
 	for _, r := range rows {
-		if !counted && r.serial <= after || q.where != nil && q.where.eval(r.body) != true {
+		if !counted && r.serial <= after || q.where != nil && q.where.eval(r.element) != true {
 			continue
 		}
-		m := match{serial: r.serial, value: q.selectFrom(r.body)}
+		m := match{serial: r.serial, value: q.selectFrom(r.element)}
 		if q.orderBy != nil {
-			m.order = q.orderBy.eval(r.body)
+			m.order = q.orderBy.eval(r.element)
 		}
 		matches = append(matches, m)
 	}
+	slices.SortFunc(matches, func(a, b match) int { return cmp.Compare(a.serial, b.serial) })
 	if q.orderBy != nil {
 		slices.SortStableFunc(matches, func(a, b match) int {
 			if q.desc {
@@ -242,9 +248,9 @@ func pageSize(c *call) (int, error) {
 }
 
 // selectFrom returns what q shows of an item, nil if that is undefined.
-func (q query) selectFrom(item json.RawMessage) json.RawMessage {
+func (q query) selectFrom(item *element) json.RawMessage {
 	if q.columns == nil {
-		return item
+		return item.body
 	}
 	if q.value {
 		return q.columns[0].path.find(item)

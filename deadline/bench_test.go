@@ -14,6 +14,8 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/cosmos"
+	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
@@ -33,6 +35,19 @@ func stores(b *testing.B, run func(b *testing.B, storage state.Storage, store de
 			b.Fatal(err)
 		}
 		run(b, file, store)
+	})
+	b.Run("cosmos", func(b *testing.B) {
+		server := cosmostest.New()
+		account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: server})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer account.Close()
+		initializer := &cosmos.Initializer{Account: account, Database: "bot", Conversation: "conversations", User: "users", Deadlines: "deadlines", TimeToLive: -1, CreateDatabase: true}
+		if err := initializer.Run(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		run(b, cosmos.New(account, "bot", "conversations", nil), cosmos.NewDeadlines(account, "bot", "deadlines", nil))
 	})
 }
 
@@ -143,8 +158,8 @@ func BenchmarkArmedAndNotDue(b *testing.B) {
 			store := deadline.NewMemory()
 			due := time.Now().Add(time.Hour)
 			for i := range n {
-				id := fmt.Sprint("19:meeting_", i, "@thread.tacv2")
-				store.Arm(b.Context(), deadline.Deadline{Key: "msteams/conversations/" + id, Due: due.Add(time.Duration(i)), Reference: schema.ConversationReference{ChannelID: "msteams", Conversation: schema.ConversationAccount{ID: id}}})
+				id := fmt.Sprintf("a:1%08d5HIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz01234567", i)
+				store.Arm(b.Context(), deadline.Deadline{Key: "msteams/conversations/" + id, Due: due.Add(time.Duration(i)), Reference: teams(id, i)})
 			}
 			size := float64(heapSize()-before) / float64(n)
 			for b.Loop() {
@@ -160,6 +175,17 @@ func BenchmarkArmedAndNotDue(b *testing.B) {
 			b.ReportMetric(size, "B/deadline")
 			runtime.KeepAlive(store)
 		})
+	}
+}
+
+// teams returns a reference to a personal conversation of Teams.
+func teams(id string, i int) schema.ConversationReference {
+	const tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+	return schema.ConversationReference{
+		ChannelID: "msteams", ServiceURL: "https://smba.trafficmanager.net/emea/" + tenant + "/",
+		Conversation: schema.ConversationAccount{ID: id, ConversationType: "personal", TenantID: tenant},
+		User:         schema.ChannelAccount{ID: fmt.Sprintf("29:1%08dXYZ0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklm", i), Name: "Ada Lovelace", AadObjectID: fmt.Sprintf("%08d-86f1-41af-91ab-2d7cd011db47", i)},
+		Bot:          schema.ChannelAccount{ID: "28:c9e8c047-2a34-40a1-b28a-b162d5f5327c", Name: "bot"},
 	}
 }
 

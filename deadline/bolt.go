@@ -133,7 +133,7 @@ const defaultBatchDelay = 10 * time.Millisecond
 
 // readyKey sorts by time.
 func readyKey(ready time.Time, key string) []byte {
-	out := binary.BigEndian.AppendUint64(make([]byte, 0, readySize+len(key)), uint64(max(ready.UnixNano(), 0)))
+	out := binary.BigEndian.AppendUint64(make([]byte, 0, readySize+len(key)), uint64(nanoseconds(ready)))
 	return append(out, key...)
 }
 
@@ -172,7 +172,7 @@ func (b *Bolt) Claim(ctx context.Context, after, now time.Time, lease time.Durat
 		for _, k := range keys {
 			key := k[readySize:]
 			e, err := t.get(key)
-			if err != nil || e == nil { // it must not keep the others from being claimed
+			if err != nil || e == nil || k != string(readyKey(e.Ready, key)) { // it must not keep the others from being claimed
 				if err := t.ready.Delete([]byte(k)); err != nil {
 					return err
 				}
@@ -204,7 +204,7 @@ func (t *boltTx) next(from []byte) time.Time {
 	if k == nil {
 		return time.Time{}
 	}
-	return time.Unix(0, int64(binary.BigEndian.Uint64(k)))
+	return fromNanoseconds(int64(binary.BigEndian.Uint64(k)))
 }
 
 // held calls change with the entry of a claim that is held; it returns what is
@@ -257,8 +257,8 @@ func (b *Bolt) Entries(ctx context.Context, yield func(Entry) bool) error {
 		c := t.entries.Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {
 			var e boltEntry
-			if err := json.Unmarshal(v, &e); err != nil {
-				return fmt.Errorf("entry %q: %w", k, err)
+			if err := json.Unmarshal(v, &e); err != nil { // it is not claimed any more
+				e.Parked = "corrupt: " + err.Error()
 			}
 			entry := Entry{Deadline: Deadline{string(k), e.Due, e.Reference}, Attempts: e.Attempts, Parked: e.Parked}
 			if e.Token != 0 {

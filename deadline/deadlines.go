@@ -3,6 +3,7 @@ package deadline
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -16,10 +17,6 @@ const (
 	armedProperty  = "botlapse.deadline"
 	outboxProperty = "botlapse.outbox"
 )
-
-// overdue is how long after a deadline it is taken for lost, and armed anew by
-// the next user input.
-const overdue = 10 * time.Minute
 
 // Deadlines are those of a bot's conversations.
 type Deadlines struct {
@@ -58,7 +55,9 @@ func New(store Store, conversation *state.Scope) *Deadlines {
 }
 
 // Arm is for the Arm of middleware.ExpireOptions. It sees to it that the
-// conversation is looked at when due, or earlier.
+// conversation is looked at when due, or earlier. If the store fails, it tries
+// again with the next user input: until then, the conversation has no deadline,
+// or an older one.
 func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Time) error {
 	if _, noted, err := d.outbox.Get(ctx); noted || err != nil {
 		if err := d.outbox.Set(ctx, nil); err != nil { // who writes need not be told
@@ -69,7 +68,8 @@ func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Tim
 	if err != nil {
 		ok = false // what is no time is armed anew
 	}
-	if ok && !at.After(due) && time.Since(at) < overdue {
+	// One that has come due may have been moved, parked or finished since.
+	if ok && !at.After(due) && at.After(time.Now()) {
 		return nil
 	}
 	key, err := d.conversation.Key(ctx)
@@ -89,7 +89,7 @@ func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Tim
 // wakeRunner has the runner look at the store if something comes due earlier
 // than it would.
 func (d *Deadlines) wakeRunner(due time.Time) {
-	if !due.IsZero() && due.UnixNano() >= d.planned.Load() {
+	if !due.IsZero() && nanoseconds(due) >= d.planned.Load() {
 		return
 	}
 	select {
@@ -97,5 +97,19 @@ func (d *Deadlines) wakeRunner(due time.Time) {
 	default:
 	}
 }
+
+// nanoseconds returns t as Unix nanoseconds, or what is closest to it: they end
+// in 2262.
+func nanoseconds(t time.Time) int64 {
+	switch s := t.Unix(); {
+	case s < 0:
+		return 0
+	case s >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+func fromNanoseconds(ns int64) time.Time { return time.Unix(0, ns) }
 
 func lost(c Claim) error { return fmt.Errorf("%w: %q", ErrLost, c.Key) }

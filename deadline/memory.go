@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unique"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
 )
 
 // Memory is a [Store] in the memory of the process, for tests and for bots
@@ -20,25 +24,52 @@ type Memory struct {
 	// Those that are not parked are in one of two heaps: in late if they are
 	// ready until boundary, in fresh if later.
 	fresh, late queue
-	boundary    time.Time
+	boundary    int64
 }
 
+// A memoryEntry is small, for there may be millions: what many references have
+// in common is kept once, and the id of the conversation is a part of the key.
 type memoryEntry struct {
-	key       string
-	due       time.Time
-	reference []byte    // in JSON, which is much smaller
-	ready     time.Time // when it can be claimed: due, or the end of the lease
-	token     uint64    // 0 if it is not claimed
-	attempts  int
-	parked    string
-	queue     *queue // nil if it is parked
-	index     int    // in the queue
+	key          string
+	due          int64 // in Unix nanoseconds
+	ready        int64 // when it can be claimed: due, or the end of the lease
+	common       unique.Handle[schema.ConversationReference]
+	conversation string // its id
+	user         string // in JSON
+	index        int    // in the queue
+	queue        *queue // nil if it is parked
+	rest         *memoryRest
 }
+
+// A memoryRest is what most entries have not. It is not changed.
+type memoryRest struct {
+	token    uint64 // 0 if it is not claimed
+	attempts int
+	parked   string
+}
+
+var noRest = &memoryRest{}
 
 func (e *memoryEntry) deadline() Deadline {
-	d := Deadline{Key: e.key, Due: e.due}
-	json.Unmarshal(e.reference, &d.Reference) // as it was encoded
-	return d
+	ref := e.common.Value()
+	ref.Conversation.ID = e.conversation
+	json.Unmarshal([]byte(e.user), &ref.User) // as it was encoded
+	return Deadline{Key: e.key, Due: fromNanoseconds(e.due), Reference: ref}
+}
+
+// setReference keeps a reference.
+func (e *memoryEntry) setReference(ref schema.ConversationReference) error {
+	user, err := json.Marshal(ref.User)
+	if err != nil {
+		return err
+	}
+	e.user, e.conversation = string(user), ref.Conversation.ID
+	if i := strings.Index(e.key, e.conversation); i >= 0 {
+		e.conversation = e.key[i : i+len(e.conversation)]
+	}
+	ref.User, ref.Conversation.ID = schema.ChannelAccount{}, ""
+	e.common = unique.Make(ref)
+	return nil
 }
 
 // NewMemory returns an empty store.
@@ -49,27 +80,26 @@ func (m *Memory) Arm(ctx context.Context, d Deadline) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	reference, err := json.Marshal(d.Reference)
-	if err != nil {
-		return err
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.byKey[d.Key]
 	if e == nil {
 		e = &memoryEntry{key: d.Key}
-		m.byKey[d.Key] = e
 	}
-	e.due, e.reference, e.token, e.attempts, e.parked = d.Due, reference, 0, 0, ""
-	m.enqueue(e, d.Due)
+	if err := e.setReference(d.Reference); err != nil {
+		return err
+	}
+	m.byKey[d.Key] = e
+	e.due, e.rest = nanoseconds(d.Due), noRest
+	m.enqueue(e, e.due)
 	return nil
 }
 
 // enqueue puts e where it is claimed at ready. The caller holds m.mu.
-func (m *Memory) enqueue(e *memoryEntry, ready time.Time) {
+func (m *Memory) enqueue(e *memoryEntry, ready int64) {
 	e.ready = ready
 	q := &m.fresh
-	if !ready.After(m.boundary) {
+	if ready <= m.boundary {
 		q = &m.late
 	}
 	if e.queue == q {
@@ -91,15 +121,15 @@ func dequeue(e *memoryEntry) {
 
 // split moves the boundary. As it goes with the time, each entry is moved once
 // at most; but it may be set back. The caller holds m.mu.
-func (m *Memory) split(boundary time.Time) {
-	back := boundary.Before(m.boundary)
+func (m *Memory) split(boundary int64) {
+	back := boundary < m.boundary
 	m.boundary = boundary
 	if back {
 		for _, e := range slices.Clone(m.late) {
 			m.enqueue(e, e.ready)
 		}
 	}
-	for len(m.fresh) > 0 && !m.fresh[0].ready.After(boundary) {
+	for len(m.fresh) > 0 && m.fresh[0].ready <= boundary {
 		m.enqueue(m.fresh[0], m.fresh[0].ready)
 	}
 }
@@ -124,20 +154,20 @@ func (m *Memory) Claim(ctx context.Context, after, now time.Time, lease time.Dur
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !after.IsZero() {
-		m.split(after)
+		m.split(nanoseconds(after))
 	}
 	for {
 		e := m.first(after)
 		if e == nil {
 			return claims, time.Time{}, nil
 		}
-		if len(claims) >= limit || e.ready.After(now) {
-			return claims, e.ready, nil
+		if len(claims) >= limit || e.ready > nanoseconds(now) {
+			return claims, fromNanoseconds(e.ready), nil
 		}
 		m.counter++
-		e.token = m.counter
-		m.enqueue(e, now.Add(lease))
-		claims = append(claims, Claim{e.deadline(), strconv.FormatUint(e.token, 36), e.attempts})
+		e.rest = &memoryRest{token: m.counter, attempts: e.rest.attempts}
+		m.enqueue(e, nanoseconds(now.Add(lease)))
+		claims = append(claims, Claim{e.deadline(), strconv.FormatUint(m.counter, 36), e.rest.attempts})
 	}
 }
 
@@ -149,7 +179,7 @@ func (m *Memory) held(ctx context.Context, c Claim, change func(*memoryEntry)) e
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.byKey[c.Key]
-	if e == nil || e.token == 0 || strconv.FormatUint(e.token, 36) != c.Token {
+	if e == nil || e.rest.token == 0 || strconv.FormatUint(e.rest.token, 36) != c.Token {
 		return lost(c)
 	}
 	change(e)
@@ -158,7 +188,7 @@ func (m *Memory) held(ctx context.Context, c Claim, change func(*memoryEntry)) e
 
 // Renew implements [Store].
 func (m *Memory) Renew(ctx context.Context, c Claim, now time.Time, lease time.Duration) error {
-	return m.held(ctx, c, func(e *memoryEntry) { m.enqueue(e, now.Add(lease)) })
+	return m.held(ctx, c, func(e *memoryEntry) { m.enqueue(e, nanoseconds(now.Add(lease))) })
 }
 
 // Finish implements [Store].
@@ -172,15 +202,15 @@ func (m *Memory) Finish(ctx context.Context, c Claim) error {
 // Move implements [Store].
 func (m *Memory) Move(ctx context.Context, c Claim, due time.Time, attempts int) error {
 	return m.held(ctx, c, func(e *memoryEntry) {
-		e.due, e.token, e.attempts = due, 0, attempts
-		m.enqueue(e, due)
+		e.due, e.rest = nanoseconds(due), &memoryRest{attempts: attempts}
+		m.enqueue(e, e.due)
 	})
 }
 
 // Park implements [Store].
 func (m *Memory) Park(ctx context.Context, c Claim, reason string) error {
 	return m.held(ctx, c, func(e *memoryEntry) {
-		e.token, e.parked = 0, reason
+		e.rest = &memoryRest{attempts: e.rest.attempts, parked: reason}
 		dequeue(e)
 	})
 }
@@ -193,9 +223,9 @@ func (m *Memory) Entries(ctx context.Context, yield func(Entry) bool) error {
 	m.mu.Lock()
 	entries := make([]Entry, 0, len(m.byKey))
 	for _, e := range m.byKey {
-		entry := Entry{Deadline: e.deadline(), Attempts: e.attempts, Parked: e.parked}
-		if e.token != 0 {
-			entry.Leased = e.ready
+		entry := Entry{Deadline: e.deadline(), Attempts: e.rest.attempts, Parked: e.rest.parked}
+		if e.rest.token != 0 {
+			entry.Leased = fromNanoseconds(e.ready)
 		}
 		entries = append(entries, entry)
 	}
@@ -212,7 +242,7 @@ func (m *Memory) Entries(ctx context.Context, yield func(Entry) bool) error {
 type queue []*memoryEntry
 
 func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].ready.Before(q[j].ready) }
+func (q queue) Less(i, j int) bool { return q[i].ready < q[j].ready }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j

@@ -179,7 +179,7 @@ func TestABacklogDelaysNobody(t *testing.T) {
 		begin := time.Now()
 		time.Sleep(timeout - 2*time.Minute)
 		late, fresh := 0, 0
-		s.start(t, deadline.Options{Message: deadline.Text(farewell), MessagesPerSecond: 2, Concurrency: 16})
+		s.start(t, deadline.Options{Message: deadline.Text(farewell), MessagesPerSecond: 2})
 		due := begin.Add(-99 * time.Second).Add(timeout) // of the first one that is not late
 		for range 1500 {
 			time.Sleep(time.Second)

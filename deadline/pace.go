@@ -21,15 +21,69 @@ type pace struct {
 	limit rate.Limit // negative for none
 
 	mu       sync.Mutex
-	channels map[string]lanes
+	channels map[string]*lane
 }
 
-// lanes are those of a channel: what is late needs the leave of both.
-type lanes struct{ all, late *rate.Limiter }
+// A lane is that of a channel. Those that are late wait one behind the other,
+// and take what the others leave.
+type lane struct {
+	limiter *rate.Limiter
+	late    chan struct{} // holds a value while one of them is the first
+}
 
 func newPace(perSecond float64) *pace {
-	return &pace{limit: rate.Limit(perSecond), channels: make(map[string]lanes)}
+	return &pace{limit: rate.Limit(perSecond), channels: make(map[string]*lane)}
 }
+
+// bound bounds how many may want a place at once, such that the last one does
+// not wait too long.
+func (p *pace) bound(n int) int {
+	if p.limit < 0 {
+		return n
+	}
+	return min(n, max(1, int(float64(p.limit)*maxPause.Seconds()*.9)))
+}
+
+func (p *pace) lane(channel string) *lane {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.channels[channel]
+	if l == nil {
+		if len(p.channels) >= maxChannels {
+			clear(p.channels)
+		}
+		l = &lane{rate.NewLimiter(p.limit, max(1, int(p.limit/10))), make(chan struct{}, 1)}
+		p.channels[channel] = l
+	}
+	return l
+}
+
+// A place is the right to send to a channel once.
+type place struct {
+	*lane
+	at          time.Time         // from when on; zero if that is not known yet
+	reservation *rate.Reservation // nil if there is none
+}
+
+// ask asks for a place in a channel.
+func (p *pace) ask(channel string, late bool) *place {
+	now := time.Now()
+	if p.limit < 0 {
+		return &place{at: now}
+	}
+	l := p.lane(channel)
+	switch {
+	case !late:
+		r := l.limiter.ReserveN(now, 1)
+		return &place{l, now.Add(r.DelayFrom(now)), r}
+	case l.limiter.AllowN(now, 1):
+		return &place{lane: l, at: now}
+	}
+	return &place{lane: l}
+}
+
+// isFree reports whether the place can be used.
+func (p *place) isFree() bool { return !p.at.IsZero() && !p.at.After(time.Now()) }
 
 // A pausedError reports a channel that may not be sent to for a long time.
 type pausedError struct{ until time.Time }
@@ -38,50 +92,47 @@ func (e *pausedError) Error() string {
 	return "the channel's pace is exceeded until " + e.until.String()
 }
 
-// wait waits until channel may be sent to. If that is too long for a turn to
-// wait, its error is a *pausedError.
-func (p *pace) wait(ctx context.Context, channel string, late bool) error {
-	if p.limit < 0 {
-		return nil
+// wait waits until the place can be used. If that is too far away, its error is
+// a *pausedError.
+func (p *place) wait(ctx context.Context) error {
+	if p.reservation == nil {
+		return p.queue(ctx)
 	}
-	l, now := p.lanes(channel), time.Now()
-	places := []*rate.Reservation{l.all.ReserveN(now, 1)}
-	if late {
-		places = append(places, l.late.ReserveN(now, 1))
+	if time.Until(p.at) > maxPause {
+		p.reservation.Cancel()
+		return &pausedError{p.at}
 	}
-	var delay time.Duration
-	for _, r := range places {
-		delay = max(delay, r.DelayFrom(now))
+	if err := sleep(ctx, time.Until(p.at)); err != nil {
+		p.reservation.Cancel()
+		return err
 	}
-	if delay <= maxPause {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-		}
-	}
-	for _, r := range places {
-		r.Cancel()
-	}
-	if delay > maxPause {
-		return &pausedError{now.Add(delay)}
-	}
-	return ctx.Err()
+	return nil
 }
 
-func (p *pace) lanes(channel string) lanes {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l, ok := p.channels[channel]
-	if !ok {
-		if len(p.channels) >= maxChannels {
-			clear(p.channels)
-		}
-		burst := max(1, int(p.limit/10))
-		l = lanes{all: rate.NewLimiter(p.limit, burst), late: rate.NewLimiter(p.limit/2, burst)}
-		p.channels[channel] = l
+// queue waits until the channel is free and nobody else wants it.
+func (p *place) queue(ctx context.Context) error {
+	select {
+	case p.late <- struct{}{}:
+		defer func() { <-p.late }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return l
+	for !p.limiter.Allow() {
+		if err := sleep(ctx, time.Duration(float64(time.Second)/float64(p.limiter.Limit()))); err != nil {
+			return err
+		}
+	}
+	p.at = time.Now()
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -8,11 +8,14 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/botlapse/botlapse/middleware"
 )
@@ -20,9 +23,10 @@ import (
 // Options are options of [NewRunner].
 type Options struct {
 	// Message returns what the user is told when a conversation has expired;
-	// the empty activity means nothing. Without it, for nil, conversations
-	// expire silently, and the next user input gets the notice of
-	// middleware.Expire.
+	// the empty activity means nothing, now and with the next user input.
+	// Without it, for nil, and without Handler, conversations expire silently,
+	// and the next user input gets the notice of middleware.Expire. It is called
+	// on cleared state.
 	Message func(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) schema.Activity
 
 	// Handler, if not nil, runs in the turn in which a conversation has
@@ -36,13 +40,16 @@ type Options struct {
 	// the user writes, and after MaxAttempts.
 	Redeliver bool
 
-	// MessagesPerSecond is how many conversations of one channel are told in a
-	// second, by this runner. Those that are late by more than a minute get half
-	// of it, so that they do not keep the others waiting. The default, for 0, is
-	// 50, what Teams takes from a bot for one tenant; negative means any number.
+	// MessagesPerSecond is how many conversations of one channel are told or
+	// handled in a second, by this runner, but for a tenth more that may come at
+	// once. Those that are late by more than a minute get what the others leave.
+	// The default, for 0, is 50, what Teams takes from a bot for one tenant;
+	// negative means any number.
 	MessagesPerSecond float64
 
-	// Concurrency is how many turns run at once. The default, for 0, is 64.
+	// Concurrency is how many turns run at once, those included that wait for
+	// their place. It is not more than nine times MessagesPerSecond. The
+	// default, for 0, is 64.
 	Concurrency int
 
 	// Lease is how long a deadline is held without a sign of life; if the
@@ -55,17 +62,19 @@ type Options struct {
 	Poll time.Duration
 
 	// MaxAttempts is how often a deadline whose turn fails is tried before it
-	// is parked. The default, for 0, is 10.
+	// is parked. The waits grow up to 10 min. The default, for 0, is 50, which
+	// takes about five hours.
 	MaxAttempts int
 
 	// MaxLateness, if not 0, is how late a conversation may expire, after a
-	// time in which nothing ran, for the user to be told.
+	// time in which nothing ran, for the user to be told. Later ones expire
+	// silently. Nobody is told who is later than the Grace of
+	// middleware.ExpireOptions: the storage has forgotten them.
 	MaxLateness time.Duration
 
-	// TooLate is what becomes of those that are later. The default is
-	// middleware.ExpireSilently; with middleware.Leave they stay as they are
-	// until the user writes.
-	TooLate middleware.Decision
+	// LeaveLate leaves conversations that are later than MaxLateness as they
+	// are, until the user writes.
+	LeaveLate bool
 
 	// Logger gets a warning for each turn that has failed, and an error for
 	// each deadline that is parked. The default, for nil, is slog.Default().
@@ -77,7 +86,7 @@ const (
 	defaultMessagesPerSecond = 50
 	defaultLease             = 30 * time.Second
 	defaultPoll              = 10 * time.Second
-	defaultMaxAttempts       = 10
+	defaultMaxAttempts       = 50
 
 	// Failed turns are tried again after a random wait, up to baseWait, doubled
 	// each time up to maxWait.
@@ -89,6 +98,9 @@ const (
 
 	// backlog is how late a deadline must be to stand back behind others.
 	backlog = time.Minute
+
+	// gathering is how long slots may take to become free together.
+	gathering = 5 * time.Millisecond
 )
 
 // errStopped reports a turn that was not begun since the runner is closed.
@@ -144,6 +156,7 @@ func NewRunner(deadlines *Deadlines, bot *middleware.Adapter, opts *Options) *Ru
 		o.Logger = slog.Default()
 	}
 	r.pace = newPace(cmp.Or(o.MessagesPerSecond, defaultMessagesPerSecond))
+	o.Concurrency = r.pace.bound(o.Concurrency)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.turns, r.abandon = context.WithCancel(context.Background())
 	r.slots = make(chan struct{}, o.Concurrency)
@@ -266,10 +279,19 @@ func (r *Runner) start(claims []Claim, now time.Time) {
 	}
 }
 
-// acquire waits for a number of free slots, and takes all that are free. It
-// returns 0 if the runner is closed.
+// acquire waits for a free slot, and takes all that are free. It waits a little
+// longer for a number of them. It returns 0 if the runner is closed.
 func (r *Runner) acquire(least int) (n int) {
-	for n < cap(r.slots) && r.ctx.Err() == nil {
+	select {
+	case r.slots <- struct{}{}:
+		n++
+	case <-r.ctx.Done():
+		return 0
+	}
+	enough := time.NewTimer(gathering)
+	defer enough.Stop()
+gather:
+	for n < cap(r.slots) {
 		select {
 		case r.slots <- struct{}{}:
 			n++
@@ -282,7 +304,10 @@ func (r *Runner) acquire(least int) (n int) {
 		select {
 		case r.slots <- struct{}{}:
 			n++
+		case <-enough.C:
+			break gather
 		case <-r.ctx.Done():
+			break gather
 		}
 	}
 	if r.ctx.Err() != nil {
@@ -305,9 +330,9 @@ func (r *Runner) serve(c Claim, late bool) {
 	ctx, cancel := context.WithCancel(r.turns)
 	defer cancel()
 	stop := r.renew(ctx, cancel, c)
-	again, err := r.look(ctx, c, late)
+	again, attempts, err := r.look(ctx, c, late)
 	stop()
-	r.settle(c, again, err)
+	r.settle(c, again, attempts, err)
 }
 
 // renew holds a claim while its turn runs. If it is lost, a turn that another
@@ -317,7 +342,7 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) 
 	ended := make(chan struct{})
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		ticker := time.NewTicker(r.options.Lease / 3)
+		ticker := time.NewTicker(max(r.options.Lease/3, 1))
 		defer ticker.Stop()
 		for {
 			select {
@@ -343,7 +368,7 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) 
 }
 
 // settle finishes a claim, moves its deadline, puts it off or parks it.
-func (r *Runner) settle(c Claim, again time.Time, failed error) {
+func (r *Runner) settle(c Claim, again time.Time, attempts int, failed error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	store := r.deadlines.store
@@ -354,36 +379,53 @@ func (r *Runner) settle(c Claim, again time.Time, failed error) {
 	}
 	var err error
 	var paused *pausedError
+	var count metric.Int64Counter // of what is done
 	switch {
 	case errors.As(failed, &paused):
 		err = move(paused.until, c.Attempts)
 	case failed != nil && (r.turns.Err() != nil || errors.Is(failed, errStopped)): // given up by Close
 		err = move(c.Due, c.Attempts)
 	case failed != nil && c.Attempts+1 >= r.options.MaxAttempts:
-		r.options.Logger.Error("a deadline is parked", "conversation", hash(c.Key), "attempts", c.Attempts+1, "error", failed)
-		parked.Add(ctx, 1)
-		err = store.Park(ctx, c, failed.Error())
+		count = parked
+		if err = store.Park(ctx, c, failed.Error()); err == nil {
+			r.options.Logger.Error("a deadline is parked", r.about(c, failed)...)
+		}
 	case failed != nil:
 		r.warn(c, "a conversation could not be looked at", failed)
 		err = move(time.Now().Add(backoff(c.Attempts+1)), c.Attempts+1)
 	case again.IsZero():
 		err = store.Finish(ctx, c)
 	default:
-		moved.Add(ctx, 1)
-		err = move(again, 0)
+		count = moved
+		err = move(again, attempts)
 	}
-	if errors.Is(err, ErrLost) {
+	switch {
+	case errors.Is(err, ErrLost):
 		claimsLost.Add(ctx, 1)
-	} else if err != nil {
+	case err != nil:
 		r.warn(c, "a claim could not be settled", err)
+	case count != nil:
+		count.Add(ctx, 1)
 	}
 }
 
 func (r *Runner) warn(c Claim, message string, err error) {
-	r.options.Logger.Warn(message, "conversation", hash(c.Key), "late", time.Since(c.Due), "error", err)
+	r.options.Logger.Warn(message, r.about(c, err)...)
 }
 
-// hash stands for a key in logs, which are not to say who talks.
+// about returns what is logged of a claim. Logs are not to say who talks.
+func (r *Runner) about(c Claim, err error) []any {
+	quoted := strconv.Quote(c.Key)
+	text := strings.NewReplacer(c.Key, hash(c.Key), quoted[1:len(quoted)-1], hash(c.Key)).Replace(err.Error())
+	attributes := []any{"conversation", hash(c.Key), "late", time.Since(c.Due), "attempts", c.Attempts + 1, "error", text}
+	var panicked *middleware.PanicError
+	if errors.As(err, &panicked) {
+		attributes = append(attributes, "stack", string(panicked.Stack))
+	}
+	return attributes
+}
+
+// hash stands for a key in logs.
 func hash(key string) string {
 	var h uint64 = 14695981039346656037 // FNV-1a
 	for i := range len(key) {

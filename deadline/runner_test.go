@@ -378,7 +378,7 @@ func TestP6P7PoisonDelaysNobody(t *testing.T) {
 		if !strings.HasPrefix(parked, "test/conversations/poison ") || !strings.Contains(parked, "cannot read this") {
 			t.Errorf("parked is %s", parked)
 		}
-		if logs := r.log.String(); !strings.Contains(logs, "a deadline is parked") || strings.Contains(logs, "conversations/poison\" attempts") {
+		if logs := r.log.String(); !strings.Contains(logs, "a deadline is parked") || strings.Contains(logs, "poison") {
 			t.Errorf("the log is\n%s", logs)
 		}
 		poisoned.Store(false)
@@ -444,13 +444,13 @@ func TestWhoIsTooLateIsNotTold(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		lateness time.Duration
-		tooLate  middleware.Decision
+		leave    bool
 		then     []string // what is sent when it is looked at
 		when     []string // and when the user writes
 	}{
-		{"just in time is told", time.Hour, middleware.ExpireSilently, []string{farewell}, []string{"message 1"}},
-		{"a moment later expires silently", time.Hour + 100, middleware.ExpireSilently, nil, []string{notice, "message 1"}},
-		{"or is left as it is", time.Hour + 100, middleware.Leave, nil, []string{notice, "message 1"}},
+		{"just in time is told", time.Hour, false, []string{farewell}, []string{"message 1"}},
+		{"a moment later expires silently", time.Hour + 100, false, nil, []string{notice, "message 1"}},
+		{"or is left as it is", time.Hour + 100, true, nil, []string{notice, "message 1"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -464,7 +464,7 @@ func TestWhoIsTooLateIsNotTold(t *testing.T) {
 				}
 				s.channel.take()
 				time.Sleep(timeout + test.lateness)
-				second := s.start(t, deadline.Options{Message: deadline.Text(farewell), MaxLateness: time.Hour, TooLate: test.tooLate})
+				second := s.start(t, deadline.Options{Message: deadline.Text(farewell), MaxLateness: time.Hour, LeaveLate: test.leave})
 				texts := func(want []string) {
 					t.Helper()
 					synctest.Wait()
@@ -479,7 +479,7 @@ func TestWhoIsTooLateIsNotTold(t *testing.T) {
 				}
 				texts(test.then)
 				items, err := s.storage.Read(t.Context(), []string{"test/conversations/a"})
-				if left := strings.Contains(string(items["test/conversations/a"].Value), "count"); err != nil || left != (test.tooLate == middleware.Leave) {
+				if left := strings.Contains(string(items["test/conversations/a"].Value), "count"); err != nil || left != test.leave {
 					t.Errorf("stored is %s: %v", items["test/conversations/a"].Value, err)
 				}
 				s.store.Entries(t.Context(), func(e deadline.Entry) bool {

@@ -69,6 +69,7 @@ type Store interface {
 	Park(ctx context.Context, c Claim, reason string) error
 
 	// Entries calls yield with all deadlines, in no particular order, until it
-	// returns false.
+	// returns false. What cannot be read counts as parked. Yield must not call
+	// the Store.
 	Entries(ctx context.Context, yield func(Entry) bool) error
 }

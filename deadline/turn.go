@@ -1,6 +1,7 @@
 package deadline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime/debug"
@@ -19,35 +20,56 @@ type note struct {
 	Told   bool              `json:"told,omitempty"` // all but the Handler is done
 }
 
+// turnTimeout is how long a turn may take in an adapter that does not say so.
+const turnTimeout = 2 * time.Minute
+
 // A look is a proactive turn in which a conversation is judged.
 type look struct {
 	*Runner
-	claim   Claim
-	late    bool
-	paced   bool
-	again   time.Time // when to look again, zero for never
-	expired bool      // and the cleared state is stored
-	left    bool      // as it was
-	failed  error     // why the user was not told
+	claim      Claim
+	late       bool
+	inspection middleware.Inspection
+	place      *place    // nil as long as none was needed
+	waits      bool      // for its place, and has done nothing
+	again      time.Time // when to look again, zero for never
+	attempts   int       // how often it was looked, as far as that counts
+	committed  bool      // the cleared state is stored
+	left       bool      // as it was
+	failed     error     // why the user was not told
 }
 
 // look runs the proactive turn in which the conversation of a claim is judged.
 // It returns when the conversation is to be looked at again, the zero time for
-// never.
-func (r *Runner) look(ctx context.Context, c Claim, late bool) (again time.Time, err error) {
+// never, and as which attempt.
+func (r *Runner) look(ctx context.Context, c Claim, late bool) (again time.Time, attempts int, err error) {
 	l := &look{Runner: r, claim: c, late: late}
+	if err := l.run(ctx); err != nil || !l.waits {
+		return l.again, l.attempts, l.over(err)
+	}
+	// The place is waited for outside of the turn, so that what the user writes
+	// meanwhile does not have to.
+	if err := l.wait(ctx); err != nil {
+		return time.Time{}, 0, err
+	}
+	err = l.run(ctx)
+	return l.again, l.attempts, l.over(err)
+}
+
+// run runs the turn.
+func (l *look) run(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil { // where the adapter was told not to
-			again, err = time.Time{}, l.over(&middleware.PanicError{Value: v, Stack: debug.Stack()})
+			err = &middleware.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	err = r.bot.Continue(middleware.Deciding(ctx, l.decide), c.Reference, l.handle)
-	return l.again, l.over(err)
+	l.waits = false
+	l.inspection = middleware.Inspection{Conversation: l.deadlines.conversation, Decide: l.decide, Keep: []string{outboxProperty}}
+	return l.bot.Continue(middleware.Inspect(ctx, &l.inspection), l.claim.Reference, l.handle)
 }
 
 // over returns why the turn is to be run again, for what it has failed with.
 func (l *look) over(err error) error {
-	if !l.expired {
+	if !l.committed {
 		return err
 	}
 	again := error(nil)
@@ -56,7 +78,7 @@ func (l *look) over(err error) error {
 	}
 	// The cleared state is stored: whatever else has failed is reported and over.
 	if err = errors.Join(l.failed, err); err != nil {
-		l.warn(l.claim, "an expiry was not told, or its handler failed", err)
+		l.warn(l.claim, "what follows an expiry has failed", err)
 	}
 	return again
 }
@@ -66,35 +88,38 @@ func (l *look) tooLate(expiry middleware.Expiry) bool {
 	return l.options.MaxLateness > 0 && time.Since(expiry.At) > l.options.MaxLateness
 }
 
-// decide is asked when the conversation is stale, before that is stored.
+// decide is asked when the conversation is stale, before it is cleared.
 func (l *look) decide(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) (middleware.Decision, error) {
 	late := l.tooLate(expiry)
-	if late && l.options.TooLate == middleware.Leave {
-		l.left = true
-		observe(ctx, expiry.At, "left")
-		return middleware.Leave, nil
-	}
+	l.left = late && l.options.LeaveLate
 	tell := l.options.Message != nil && !late
-	if !tell && l.options.Handler == nil {
-		return middleware.ExpireSilently, nil
-	}
-	// Whoever waits does so before anything is stored, so that a message never
-	// has to wait behind its note.
-	if !l.paced {
-		if err := l.wait(ctx); err != nil {
-			return middleware.Leave, err
-		}
-		l.paced = true
+	switch {
+	case l.left:
+		return middleware.Leave, nil
+	case !tell && l.options.Handler == nil:
+		return middleware.ExpireSilently, l.deadlines.outbox.Set(ctx, nil)
+	case !l.mayTell():
+		return middleware.Leave, nil
 	}
 	return middleware.ExpireAndTell, l.deadlines.outbox.Set(ctx, &note{Expiry: expiry, Told: !tell})
 }
 
-// wait waits until the channel may be sent to.
+// mayTell reports whether this turn has its place in the channel. If not, it is
+// waited for.
+func (l *look) mayTell() bool {
+	if l.place == nil {
+		l.place = l.pace.ask(l.claim.Reference.ChannelID, l.late)
+	}
+	l.waits = !l.place.isFree()
+	return !l.waits
+}
+
+// wait waits for the place.
 func (l *look) wait(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	err := l.pace.wait(ctx, l.claim.Reference.ChannelID, l.late)
+	err := l.place.wait(ctx)
 	if err != nil && l.ctx.Err() != nil {
 		return errStopped
 	}
@@ -103,18 +128,28 @@ func (l *look) wait(ctx context.Context) error {
 
 // handle is the handler of the turn.
 func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
-	expiry, expired := middleware.Expired(ctx)
-	l.expired = expired
+	expiry := l.inspection.Expiry
+	l.committed = expiry != nil
 	n, noted, err := l.deadlines.outbox.Get(ctx)
 	if err != nil && !errors.Is(err, state.ErrCorrupt) {
 		return err
 	}
 	switch {
 	case l.left:
-	case expired && !noted:
+		observe(ctx, l.inspection.StaleAt, "left")
+	case l.waits:
+	case expiry != nil && !noted:
 		observe(ctx, expiry.At, "silent")
-	case noted && (expired || l.options.Redeliver):
-		l.expired = true
+	case expiry != nil:
+		return l.deliver(ctx, turn, n)
+	case noted && l.options.Redeliver:
+		if !l.mayTell() {
+			return nil
+		}
+		l.committed = true
+		if l.tooLate(n.Expiry) {
+			n.Told = true
+		}
 		return l.deliver(ctx, turn, n)
 	case noted:
 		// An earlier turn has stored the note, and it cannot be known whether it
@@ -122,10 +157,11 @@ func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 		unconfirmed.Add(ctx, 1)
 		l.options.Logger.Warn("a process ended while it told a user of an expiry", "conversation", hash(l.claim.Key))
 		return l.deadlines.outbox.Set(ctx, nil)
-	default:
-		if at, ok := middleware.StaleAt(ctx); ok {
-			l.again = at
-		}
+	case !l.inspection.StaleAt.IsZero():
+		l.again = l.inspection.StaleAt
+	case l.claim.Attempts == 0:
+		// The turn that has armed the deadline may be running still.
+		l.again, l.attempts = time.Now().Add(cmp.Or(max(l.bot.TurnTimeout, 0), turnTimeout)), 1
 	}
 	return nil
 }
@@ -133,18 +169,18 @@ func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 // deliver does what follows the clearing, and removes the note.
 func (l *look) deliver(ctx context.Context, turn *middleware.Turn, n *note) error {
 	expiry, outcome := n.Expiry, "handled"
-	if !n.Told && l.options.Message != nil && !l.tooLate(expiry) {
+	if !n.Told && l.options.Message != nil {
 		outcome = "told"
 		if err := l.tell(ctx, turn, expiry); err != nil {
-			outcome = "failed"
 			if l.options.Redeliver && !isPermanent(err) {
-				observe(ctx, expiry.At, outcome)
 				return err
 			}
-			l.failed = err
+			outcome, l.failed = "failed", err
 		}
 	}
-	observe(ctx, expiry.At, outcome)
+	if l.inspection.Expiry != nil || !n.Told {
+		observe(ctx, expiry.At, outcome)
+	}
 	if l.options.Handler != nil {
 		if l.options.Redeliver && !n.Told {
 			n.Told = true

@@ -39,14 +39,16 @@ type ExpireOptions struct {
 
 	// Grace is how much longer than the timeout the storage keeps a silent
 	// conversation. A user who is away for longer than both finds a new
-	// conversation, without notice. The default, for 0, is 24 h; negative
-	// means none.
+	// conversation, without notice, and is told nothing by a deadline that is
+	// as late. The default, for 0, is 24 h; negative means none. With Arm it is
+	// at least 1 h.
 	Grace time.Duration
 
 	// Arm, if not nil, is called with each user input, before the handler, with
-	// the time at which the conversation becomes stale unless the user writes
-	// again. What it changes in the conversation state is saved with the turn.
-	// Its error is reported. Package deadline has one.
+	// the time at which the conversation becomes stale: that of the input
+	// before, which is what counts if this turn fails, or of this one if it is
+	// the first. What Arm changes in the conversation state is saved with the
+	// turn. Its error is reported. Package deadline has one.
 	Arm func(ctx context.Context, turn *Turn, due time.Time) error
 
 	// OnExpire, if not nil, is called once for each expiry, with the user input
@@ -64,6 +66,7 @@ const (
 	defaultProperty = "lastAccessed"
 	defaultNotice   = "Welcome back!  Let's start over from the beginning."
 	defaultGrace    = 24 * time.Hour
+	minArmedGrace   = time.Hour
 
 	// expireAttempts bounds how often somebody else's write may come between
 	// judging a conversation and clearing it.
@@ -78,13 +81,14 @@ type Expiry struct {
 	At           time.Time     // when the limit was reached: LastAccessed plus Timeout
 }
 
-type expiryKey struct{}
-
 // Expired reports whether the conversation was found expired in this turn, and
 // how.
 func Expired(ctx context.Context) (Expiry, bool) {
-	e, ok := ctx.Value(expiryKey{}).(Expiry)
-	return e, ok
+	turn, ok := ctx.Value(turnKey{}).(*Turn)
+	if !ok || turn.expiry == nil {
+		return Expiry{}, false
+	}
+	return *turn.expiry, true
 }
 
 // NoticeText returns a notice for [ExpireOptions] that says text. The empty
@@ -155,6 +159,9 @@ func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOption
 	case e.Grace < 0:
 		e.Grace = 0
 	}
+	if e.Arm != nil { // there must be something left to look at
+		e.Grace = max(e.Grace, minArmedGrace)
+	}
 	if e.lifetime = timeout + e.Grace; e.lifetime < timeout { // overflow
 		e.lifetime = math.MaxInt64
 	}
@@ -169,8 +176,7 @@ func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOption
 	e.last.Merge = latest
 	return func(next Handler) Handler {
 		return func(ctx context.Context, turn *Turn) error {
-			ctx, err := e.before(ctx, turn)
-			if err != nil {
+			if err := e.before(ctx, turn); err != nil {
 				return err
 			}
 			return next(ctx, turn)
@@ -187,19 +193,6 @@ type expirer struct {
 	lifetime     time.Duration // of a silent conversation in the storage
 }
 
-type (
-	staleAtKey struct{}
-	decideKey  struct{}
-)
-
-// StaleAt returns when the conversation of a proactive turn becomes stale, or
-// has become so. There is no such time, for false, if it has no record of user
-// input, or if no [Expire] is around.
-func StaleAt(ctx context.Context) (time.Time, bool) {
-	at, ok := ctx.Value(staleAtKey{}).(time.Time)
-	return at, ok && !at.IsZero()
-}
-
 // A Decision is what becomes of a conversation that a proactive turn finds
 // stale.
 type Decision int
@@ -210,7 +203,7 @@ const (
 	ExpireSilently Decision = iota
 
 	// ExpireAndTell clears the conversation state, for a turn that tells the
-	// user: [Expire] forgets the last user input with the rest, so that neither
+	// user: the last user input is forgotten with the rest, so that neither
 	// this turn, if it is run again, nor the next user input tells it a second
 	// time.
 	ExpireAndTell
@@ -219,90 +212,111 @@ const (
 	Leave
 )
 
-// Deciding returns a context for [Adapter.Continue] in which decide is asked
-// what becomes of the conversation if it is stale. Its state is cleared then,
-// but the cleared state is not stored yet: what decide changes in it is stored
-// with it. If somebody else writes in between, the conversation is judged anew,
-// and decide may be asked again. Its error fails the turn, and nothing is
-// stored. Without decide the conversation expires silently.
-func Deciding(ctx context.Context, decide func(ctx context.Context, turn *Turn, expiry Expiry) (Decision, error)) context.Context {
-	return context.WithValue(ctx, decideKey{}, decide)
+// An Inspection is what a proactive turn wants to know of a conversation, and do
+// with it. It is good for one turn.
+type Inspection struct {
+	// Conversation is the scope that is asked about.
+	Conversation *state.Scope
+
+	// Decide, if not nil, is asked what becomes of the conversation if it is
+	// stale, before anything is cleared. If somebody else writes before the
+	// cleared state is stored, the conversation is judged anew, and Decide may
+	// be asked again. Its error fails the turn, and nothing is stored. The
+	// default, for nil, is ExpireSilently.
+	Decide func(ctx context.Context, turn *Turn, expiry Expiry) (Decision, error)
+
+	// Keep names properties that are not cleared, besides those of
+	// [ExpireOptions]: Decide may set them, and they are stored with the cleared
+	// state.
+	Keep []string
+
+	// Expiry is how the conversation has expired, nil if it has not. It and
+	// StaleAt are set by Expire.
+	Expiry *Expiry
+
+	// StaleAt is when the conversation becomes stale, or has become so: zero if
+	// it has no record of user input.
+	StaleAt time.Time
+
+	turn *Turn
 }
 
-// decide clears a conversation for a proactive turn, as far as it is to be.
-func (e *expirer) decide(ctx context.Context, turn *Turn, expiry Expiry) (expired bool, err error) {
-	if err := e.conversation.Clear(ctx, e.keepAll...); err != nil { // the next user input is to find it stale again
-		return false, err
+type inspectionKey struct{}
+
+// Inspect returns a context for [Adapter.Continue], in whose turn [Expire] of
+// the same scope goes by the inspection.
+func Inspect(ctx context.Context, in *Inspection) context.Context {
+	return context.WithValue(ctx, inspectionKey{}, in)
+}
+
+// inspection returns the one that is made in this turn of this conversation.
+func (e *expirer) inspection(ctx context.Context, turn *Turn) *Inspection {
+	if !turn.Proactive() {
+		return &Inspection{}
 	}
-	decide, ok := ctx.Value(decideKey{}).(func(context.Context, *Turn, Expiry) (Decision, error))
-	if !ok || !turn.Proactive() {
-		return true, nil
+	in, ok := ctx.Value(inspectionKey{}).(*Inspection)
+	if !ok || in.Conversation != e.conversation || in.turn != nil && in.turn != turn {
+		return &Inspection{}
 	}
-	decision, err := decide(ctx, turn, expiry)
-	switch {
-	case err != nil:
-		return false, err
-	case decision == Leave:
-		return false, e.conversation.Load(ctx)
-	case decision == ExpireAndTell && !slices.Contains(e.Keep, e.Property):
-		return true, e.last.Delete(ctx)
-	}
-	return true, nil
+	in.turn = turn
+	return in
 }
 
 // before does what comes before the handler.
-func (e *expirer) before(ctx context.Context, turn *Turn) (context.Context, error) {
+func (e *expirer) before(ctx context.Context, turn *Turn) error {
 	input := !turn.Proactive() && e.ExpireOptions.IsUserInput(turn)
-	ctx, expiry, expired, err := e.check(ctx, turn, input)
+	expiry, staleAt, err := e.check(ctx, turn, input)
 	if err != nil {
-		return ctx, err
+		return err
 	}
 	if input && e.Arm != nil && e.timeout > 0 {
-		if err := e.Arm(ctx, turn, judge(turn.Arrived(), e.timeout, turn.Arrived()).at); err != nil {
-			e.Report(ctx, turn, fmt.Errorf("deadline: %w", err))
+		if err := e.Arm(ctx, turn, staleAt); err != nil {
+			e.Report(ctx, turn, err)
 		}
 	}
-	if !expired {
-		return ctx, nil
+	if expiry == nil {
+		return nil
 	}
+	turn.expiry = expiry
 	if input {
 		if e.OnExpire != nil {
-			e.OnExpire(ctx, turn, expiry)
+			e.OnExpire(ctx, turn, *expiry)
 		}
-		if notice := e.Notice(ctx, turn, expiry); !wire.IsZero(&notice) {
+		if notice := e.Notice(ctx, turn, *expiry); !wire.IsZero(&notice) {
 			if _, err := turn.Send(ctx, notice); err != nil {
 				e.Report(ctx, turn, fmt.Errorf("expiry notice: %w", err))
 			}
 		}
 	}
-	return context.WithValue(ctx, expiryKey{}, expiry), nil
+	return nil
 }
 
 // check judges the conversation, clears it if it is stale, and records user
-// input.
-func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (context.Context, Expiry, bool, error) {
+// input. It returns how the conversation has expired, if it has, and when it
+// becomes stale if this turn comes to nothing.
+func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (*Expiry, time.Time, error) {
 	now := turn.Arrived()
-	judged := ctx
+	in := e.inspection(ctx, turn)
 	for attempt := 1; ; attempt++ {
 		last, _, err := e.last.Get(ctx)
 		if errors.Is(err, state.ErrCorrupt) {
 			e.Report(ctx, turn, err)
 		} else if err != nil {
-			return ctx, Expiry{}, false, err
+			return nil, time.Time{}, err
 		}
 		v := judge(last.Time, e.timeout, now)
-		if turn.Proactive() && !last.IsZero() {
-			judged = context.WithValue(ctx, staleAtKey{}, v.at)
+		in.Expiry, in.StaleAt = nil, time.Time{}
+		if !last.IsZero() {
+			in.StaleAt = v.at
 		}
-		expiry := Expiry{LastAccessed: last.Time, Timeout: e.timeout, Idle: v.idle, At: v.at}
-		expired, err := v.stale, error(nil)
-		if v.stale && input {
-			err = e.conversation.Clear(ctx, e.Keep...)
-		} else if v.stale {
-			expired, err = e.decide(ctx, turn, expiry)
-		}
-		if err != nil || v.stale && !expired {
-			return judged, Expiry{}, false, err
+		var expiry *Expiry
+		if v.stale {
+			expiry = &Expiry{LastAccessed: last.Time, Timeout: e.timeout, Idle: v.idle, At: v.at}
+			left, err := e.clear(ctx, turn, in, *expiry, input)
+			if err != nil || left {
+				return nil, v.at, err
+			}
+			v = judge(now, e.timeout, now)
 		}
 		from := last.Time
 		if input && last.After(now) && !last.After(time.Now()) {
@@ -310,29 +324,51 @@ func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (context.Co
 		} else if input {
 			from = now
 			if err := e.last.Set(ctx, at(now)); err != nil {
-				return ctx, Expiry{}, false, err
+				return nil, time.Time{}, err
 			}
 		} else if from.IsZero() {
 			from = now
 		}
 		if e.timeout > 0 && len(e.Keep) == 0 {
 			if err := e.conversation.ExpireAt(ctx, from.Add(e.lifetime)); err != nil {
-				return ctx, Expiry{}, false, err
+				return nil, time.Time{}, err
 			}
 		}
-		if !expired {
-			return judged, Expiry{}, false, nil
+		if expiry == nil {
+			return nil, v.at, nil
 		}
 		err = e.conversation.Save(ctx)
 		if err == nil {
 			countExpiry(ctx, turn, input)
-			return judged, expiry, true, nil
+			in.Expiry = expiry
+			return expiry, v.at, nil
 		}
 		if !errors.Is(err, state.ErrConflict) || attempt == expireAttempts {
-			return ctx, Expiry{}, false, err
+			return nil, time.Time{}, err
 		}
 		if err := e.conversation.Load(ctx); err != nil {
-			return ctx, Expiry{}, false, err
+			return nil, time.Time{}, err
 		}
 	}
+}
+
+// clear clears a stale conversation, unless it is to be left.
+func (e *expirer) clear(ctx context.Context, turn *Turn, in *Inspection, expiry Expiry, input bool) (left bool, err error) {
+	if input {
+		return false, e.conversation.Clear(ctx, e.Keep...)
+	}
+	decision := ExpireSilently
+	if in.Decide != nil {
+		if decision, err = in.Decide(ctx, turn, expiry); err != nil {
+			return false, err
+		}
+	}
+	switch decision {
+	case Leave:
+		return true, nil
+	case ExpireAndTell:
+		without := slices.DeleteFunc(slices.Clone(e.Keep), func(name string) bool { return name == e.Property })
+		return false, e.conversation.Clear(ctx, append(without, in.Keep...)...)
+	}
+	return false, e.conversation.Clear(ctx, slices.Concat(e.keepAll, in.Keep)...) // the next user input is to find it stale again
 }

@@ -21,7 +21,7 @@ var (
 		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120))
 
 	expiries, _ = meter.Int64Counter("botlapse.expiries",
-		metric.WithDescription("Conversations that were found expired, by what had them looked at: input, activity, proactive."))
+		metric.WithDescription("Turns in which the conversation was found expired, by reason: input, activity, proactive."))
 )
 
 // Attributes by kind and outcome, and by reason, made once.
@@ -58,7 +58,7 @@ func measure(ctx context.Context, turn *Turn, err error) {
 	turnDuration.Record(ctx, time.Since(turn.arrived).Seconds(), turnAttributes[[2]string{kind, outcome}])
 }
 
-// countExpiry counts a conversation that has expired.
+// countExpiry counts a turn in which the conversation has expired.
 func countExpiry(ctx context.Context, turn *Turn, input bool) {
 	reason := "activity"
 	switch {

@@ -55,6 +55,7 @@ type Turn struct {
 	proactive bool
 	buffer    bool // replies go into the HTTP response
 	beside    bool // does not wait for other turns of its conversation
+	expiry    *Expiry
 
 	mu        sync.Mutex
 	ended     bool

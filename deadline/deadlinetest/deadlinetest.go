@@ -30,12 +30,14 @@ func Run(t *testing.T, open func(t *testing.T) deadline.Store) {
 		{"a deadline is claimed when it is due, and not before", due},
 		{"a claim has what was armed", contents},
 		{"those due for longest come first, as many as asked for", order},
+		{"a time may be very early or very late", extremes},
 		{"a claimed deadline is not claimed again before its lease ends", leased},
 		{"a renewed lease holds on", renewed},
 		{"a finished deadline is gone", finished},
 		{"a moved deadline is claimed at its new time, with its attempts", moved},
 		{"a parked deadline is not claimed until it is armed anew", parked},
 		{"arming takes the place of what was armed, and of a claim", rearmed},
+		{"a claim whose lease has ended is held until it is taken", late},
 		{"a claim whose lease has ended and was taken is lost", taken},
 		{"of those that came due later than a time, no others are claimed", after},
 		{"who asks again when next says so misses nothing", next},
@@ -124,6 +126,21 @@ func order(t *testing.T, s *subject) {
 	s.claim(time.Hour, 0)
 	s.claim(time.Hour, 3, "a", "b", "c")
 	s.claim(time.Hour, 3, "d")
+}
+
+func extremes(t *testing.T, s *subject) {
+	s.must(s.store.Arm(t.Context(), deadline.Deadline{Key: "never", Due: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}))
+	s.must(s.store.Arm(t.Context(), deadline.Deadline{Key: "b", Due: time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)}))
+	s.arm("c", 0)
+	s.claim(time.Hour, 10, "b", "c")
+}
+
+func late(t *testing.T, s *subject) {
+	s.arm("a", 0)
+	c := s.claim(0, 10, "a")[0]
+	s.must(s.store.Renew(t.Context(), c, s.now.Add(2*lease), lease))
+	s.claim(2*lease, 10)
+	s.must(s.store.Finish(t.Context(), c))
 }
 
 func leased(t *testing.T, s *subject) {

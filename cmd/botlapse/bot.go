@@ -30,7 +30,7 @@ func (c *config) openLocal() (storages, io.Closer, error) {
 	if c.stateFile == "" {
 		m := state.NewMemory()
 		s := storages{conversation: m, user: m}
-		if c.expireProactively == "true" {
+		if c.proactive() {
 			s.deadlines = deadline.NewMemory()
 		}
 		return s, io.NopCloser(nil), nil
@@ -40,7 +40,7 @@ func (c *config) openLocal() (storages, io.Closer, error) {
 		return storages{}, nil, fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err)
 	}
 	s := storages{conversation: b, user: b}
-	if c.expireProactively != "false" {
+	if c.proactive() {
 		d, err := deadline.NewBolt(b.DB())
 		if err != nil {
 			return storages{}, nil, errors.Join(fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err), b.Close())
@@ -84,6 +84,7 @@ func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*mid
 		runner := deadline.NewRunner(deadlines, adapter, &deadline.Options{
 			Message:     deadline.Text(c.expireProactiveMessage),
 			MaxLateness: time.Hour,
+			Redeliver:   c.expireProactiveRedeliver,
 			Logger:      logger,
 		})
 		return runner.Close

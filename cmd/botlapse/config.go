@@ -22,25 +22,26 @@ import (
 
 // A config is what the environment and .env say.
 type config struct {
-	app                    connector.App // without an ID if there are no credentials
-	certificateFile        string
-	expireProactively      string // "true", "false" or ""
-	expireProactiveMessage string
-	stateFile              string
-	cosmos                 cosmosConfig
-	keyForm                state.KeyForm
-	allowedHosts           []string
-	operationsPerHour      int
-	maxTurns               int
-	tlsCertFile            string
-	tlsKeyFile             string
-	tls                    *tls.Config // nil for plain http
-	expireAfter            time.Duration
-	expireMessage          string
-	host                   string
-	port                   int
-	allowUnauthenticated   bool
-	logLevel               slog.Level
+	app                      connector.App // without an ID if there are no credentials
+	certificateFile          string
+	expireProactively        string // "true", "false" or ""
+	expireProactiveMessage   string
+	expireProactiveRedeliver bool
+	stateFile                string
+	cosmos                   cosmosConfig
+	keyForm                  state.KeyForm
+	allowedHosts             []string
+	operationsPerHour        int
+	maxTurns                 int
+	tlsCertFile              string
+	tlsKeyFile               string
+	tls                      *tls.Config // nil for plain http
+	expireAfter              time.Duration
+	expireMessage            string
+	host                     string
+	port                     int
+	allowUnauthenticated     bool
+	logLevel                 slog.Level
 }
 
 // A variable is one setting of the environment.
@@ -80,7 +81,7 @@ var variables = []variable{
 		func(c *config, v string) (err error) { c.expireAfter, err = parseTimeout(v); return err }},
 	{"ExpireMessage", "Welcome back!  Let's start over from the beginning.", "What a user is told who writes again after that. Empty for nothing.",
 		func(c *config, v string) error { c.expireMessage = v; return nil }},
-	{"ExpireProactively", "", "Whether conversations expire when their time comes, without anybody writing: true\nor false. Empty for true with STATE_FILE and false without. Not with Cosmos DB.",
+	{"ExpireProactively", "", "Whether conversations expire when their time comes, without anybody writing: true\nor false. Empty for true with STATE_FILE or Cosmos DB, and false without.",
 		func(c *config, v string) (err error) {
 			if c.expireProactively = strings.ToLower(v); v != "" {
 				_, err = parseBool(v)
@@ -89,6 +90,8 @@ var variables = []variable{
 		}},
 	{"ExpireProactiveMessage", "", "What the user is told then. Empty for nothing: ExpireMessage follows when they\nwrite again. Who is more than an hour late is not told either.",
 		func(c *config, v string) error { c.expireProactiveMessage = v; return nil }},
+	{"ExpireProactiveRedeliver", "false", "Whether users are told again of whom it is not known whether they were told, since a\nprocess ended or the channel failed: true for at least once, false for at most once.",
+		func(c *config, v string) (err error) { c.expireProactiveRedeliver, err = parseBool(v); return err }},
 	{"HOST", "127.0.0.1", "The address that serve listens on. Others than loopback addresses need\nMicrosoftAppId or ALLOW_UNAUTHENTICATED.",
 		func(c *config, v string) error { c.host = v; return nil }},
 	{"PORT", "3978", "The port that serve listens on, 0 to 65535. 0 means one that is free.",
@@ -105,6 +108,8 @@ var variables = []variable{
 		func(c *config, v string) error { c.cosmos.conversation = v; return nil }},
 	{"CosmosDbUserStateContainerId", "users", "The container of the user state.",
 		func(c *config, v string) error { c.cosmos.user = v; return nil }},
+	{"CosmosDbDeadlineContainerId", "deadlines", "The container of the deadlines, if ExpireProactively is not false.",
+		func(c *config, v string) error { c.cosmos.deadlines = v; return nil }},
 	{"CosmosDbTimeToLive", "-1", "How many seconds the conversation state is kept after the last user input. -1 for\nExpireAfterSeconds and a day; nothing is deleted then if that is 0.",
 		func(c *config, v string) (err error) { c.cosmos.timeToLive, err = parseTTL(v); return err }},
 	{"CosmosDbInitialize", "true", "Whether serve creates what is missing, and checks what is there, at its start.",
@@ -189,18 +194,20 @@ func (c *config) forServing() error {
 		}
 		c.tls = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	}
-	if c.cosmos.endpoint != "" && c.expireProactively == "true" {
-		problem("ExpireProactively is \"true\": with CosmosDbEndpoint it must be empty or false")
-	}
 	if c.cosmos.endpoint != "" && c.stateFile != "" {
 		problem("STATE_FILE is %q, and CosmosDbEndpoint is set: one of them must be empty", c.stateFile)
 	}
 	if c.cosmos.endpoint != "" {
-		problems = append(problems, c.cosmos.check())
+		problems = append(problems, c.checkCosmos())
 	} else if c.cosmos.key != "" || c.cosmos.database != "" {
 		problem("CosmosDbEndpoint is empty: with CosmosDbAuthKey or CosmosDbDatabaseId it must be the URL of the account")
 	}
 	return errors.Join(problems...)
+}
+
+// proactive reports whether conversations expire without anybody writing.
+func (c *config) proactive() bool {
+	return c.expireProactively == "true" || c.expireProactively == "" && (c.stateFile != "" || c.cosmos.endpoint != "")
 }
 
 // checkApp reports what is wrong with the credentials.

@@ -25,6 +25,7 @@ type cosmosConfig struct {
 	database         string
 	conversation     string
 	user             string
+	deadlines        string
 	timeToLive       int // in seconds; -1 for none by default
 	initialize       bool
 	createDatabase   bool
@@ -33,7 +34,9 @@ type cosmosConfig struct {
 	keySuffix        string
 }
 
-func (c *cosmosConfig) check() error {
+// checkCosmos reports what is wrong with what is said of Cosmos DB.
+func (all *config) checkCosmos() error {
+	c := &all.cosmos
 	var problems []error
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	u, err := url.Parse(c.endpoint)
@@ -50,6 +53,9 @@ func (c *cosmosConfig) check() error {
 	if c.conversation == c.user {
 		problem("CosmosDbConversationStateContainerId and CosmosDbUserStateContainerId are both %q: user state must have a container of its own, without a time to live", c.user)
 	}
+	if all.proactive() && (c.deadlines == c.conversation || c.deadlines == c.user) {
+		problem("CosmosDbDeadlineContainerId is %q: deadlines must have a container of their own", c.deadlines)
+	}
 	return errors.Join(problems...)
 }
 
@@ -57,22 +63,37 @@ func (c *cosmosConfig) account(transport policy.Transporter) (*cosmos.Account, e
 	return cosmos.NewAccount(c.endpoint, &cosmos.AccountOptions{Key: c.key, Transport: transport})
 }
 
-func (c *cosmosConfig) storages(account *cosmos.Account) storages {
-	options := &cosmos.Options{KeySuffix: c.keySuffix}
-	return storages{conversation: cosmos.New(account, c.database, c.conversation, options), user: cosmos.New(account, c.database, c.user, options)}
+func (c *config) cosmosStorages(account *cosmos.Account) storages {
+	options := &cosmos.Options{KeySuffix: c.cosmos.keySuffix}
+	s := storages{
+		conversation: cosmos.New(account, c.cosmos.database, c.cosmos.conversation, options),
+		user:         cosmos.New(account, c.cosmos.database, c.cosmos.user, options),
+	}
+	if c.proactive() {
+		s.deadlines = c.cosmosDeadlines(account)
+	}
+	return s
 }
 
-func (c *cosmosConfig) initializer(account *cosmos.Account) *cosmos.Initializer {
-	return &cosmos.Initializer{
+func (c *config) cosmosDeadlines(account *cosmos.Account) *cosmos.Deadlines {
+	return cosmos.NewDeadlines(account, c.cosmos.database, c.cosmos.deadlines, &cosmos.DeadlinesOptions{KeySuffix: c.cosmos.keySuffix})
+}
+
+func (c *config) initializer(account *cosmos.Account) *cosmos.Initializer {
+	i := &cosmos.Initializer{
 		Account:          account,
-		Database:         c.database,
-		Conversation:     c.conversation,
-		User:             c.user,
-		TimeToLive:       time.Duration(c.timeToLive) * time.Second,
-		CreateDatabase:   c.createDatabase,
-		UpdateTimeToLive: c.updateTimeToLive,
-		Throughput:       int32(c.throughput),
+		Database:         c.cosmos.database,
+		Conversation:     c.cosmos.conversation,
+		User:             c.cosmos.user,
+		TimeToLive:       time.Duration(c.cosmos.timeToLive) * time.Second,
+		CreateDatabase:   c.cosmos.createDatabase,
+		UpdateTimeToLive: c.cosmos.updateTimeToLive,
+		Throughput:       int32(c.cosmos.throughput),
 	}
+	if c.proactive() {
+		i.Deadlines = c.cosmos.deadlines
+	}
+	return i
 }
 
 // grace is how much longer than the timeout conversations are stored.
@@ -102,7 +123,7 @@ func (p *program) cosmosCommand() *cobra.Command {
 	initialize := &cobra.Command{
 		Use:   "init",
 		Short: "Create the containers that are missing",
-		Long:  "Create the containers that are missing, that of the conversation state with a\ntime to live and that of the user state without one. What exists stays as it is.",
+		Long:  "Create the containers that are missing, that of the conversation state with a\ntime to live, those of the user state and of the deadlines without one. What exists\nstays as it is.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withInitializer(func(i *cosmos.Initializer) error {
@@ -163,7 +184,7 @@ func (p *program) withInitializer(do func(*cosmos.Initializer) error) error {
 	if err == nil && c.cosmos.endpoint == "" {
 		err = errors.New("CosmosDbEndpoint is empty: must be the URL of the account")
 	} else if c != nil {
-		err = errors.Join(err, c.cosmos.check())
+		err = errors.Join(err, c.checkCosmos())
 	}
 	if err != nil {
 		return err
@@ -174,7 +195,7 @@ func (p *program) withInitializer(do func(*cosmos.Initializer) error) error {
 	}
 	defer account.Close()
 	c.warnOfShortLife(p.logger(c))
-	return do(c.cosmos.initializer(account))
+	return do(c.initializer(account))
 }
 
 func (p *program) emulateCommand() *cobra.Command {

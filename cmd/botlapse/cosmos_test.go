@@ -42,14 +42,16 @@ func TestCosmosInitAndCheck(t *testing.T) {
 		database      = "create database \"bot\"\n"
 		conversations = "create container \"conversations\", partition key /id, a time to live by item only\n"
 		users         = "create container \"users\", partition key /id, no time to live\n"
+		deadlines     = "create container \"deadlines\", partition key /shard, no time to live\n"
 	)
 	expect("check of nothing", nil, 1, "", "botlapse: cosmos: database \"bot\" does not exist, and it is not allowed to create it\n", "cosmos", "check")
 	may := map[string]string{"CosmosDbCreateDatabase": "true"}
-	expect("a dry run", may, 0, database+conversations+users, "", "cosmos", "init", "--dry-run")
+	expect("a dry run", may, 0, database+conversations+users+deadlines, "", "cosmos", "init", "--dry-run")
+	expect("a dry run without deadlines", map[string]string{"CosmosDbCreateDatabase": "true", "ExpireProactively": "false"}, 0, database+conversations+users, "", "cosmos", "init", "--dry-run")
 	if n := server.Count(cosmostest.CreateDatabase); n != 0 {
 		t.Errorf("a dry run has created %d databases", n)
 	}
-	expect("init", may, 0, database+conversations+users+"done\n", "", "cosmos", "init")
+	expect("init", may, 0, database+conversations+users+deadlines+"done\n", "", "cosmos", "init")
 	expect("init again", nil, 0, "nothing to do\n", "", "cosmos", "init")
 	expect("check", nil, 0, "all is as it should be\n", "", "cosmos", "check")
 	expect("another time to live", map[string]string{"CosmosDbTimeToLive": "60"}, 1, "",
@@ -86,6 +88,41 @@ func TestServeKeepsItsStateInCosmos(t *testing.T) {
 	}
 	if want := "conversations emulator*2fconversations*2fa*2fb c*2f-x"; len(ids) != 2 || ids[0] != want || ids[1] != want {
 		t.Errorf("written were %q", ids)
+	}
+}
+
+// TestServeExpiresByItselfWithCosmos has one process arm a deadline, and another
+// one meet it.
+func TestServeExpiresByItselfWithCosmos(t *testing.T) {
+	server := cosmostest.New()
+	now := make(chan struct{})
+	close(now)
+	channel, sent := newChannel(t, now)
+	set := map[string]string{"CosmosDbCreateDatabase": "true", "ExpireAfterSeconds": "1", "ExpireProactiveMessage": "Goodbye."}
+	first := startCosmos(t, server, set)
+	if code, err := postMessage(first.url, channel, "m1", "hi"); code != 200 || err != nil {
+		t.Fatalf("answer is %d, %v", code, err)
+	}
+	<-sent
+	first.wait(t)
+	list := func() string {
+		t.Helper()
+		code, stdout, stderr := runCosmos(t, server, nil, "deadlines")
+		if code != 0 || stderr != "" {
+			t.Errorf("exit status %d, stderr\n%s", code, stderr)
+		}
+		return stdout
+	}
+	if got := list(); !strings.Contains(got, "  emulator/conversations/a/b c  ") {
+		t.Errorf("listed is %q", got)
+	}
+	second := startCosmos(t, server, set)
+	if got := <-sent; !strings.HasSuffix(got, "/activities Goodbye.") {
+		t.Errorf("the bot said %s", got)
+	}
+	second.wait(t)
+	if got := list(); got != "" {
+		t.Errorf("left is %q", got)
 	}
 }
 
@@ -130,20 +167,20 @@ func TestServeIsNotReadyWhenCosmosIsAway(t *testing.T) {
 func TestCosmosSettingsThatDoNotFitAreReportedAtOnce(t *testing.T) {
 	var stderr bytes.Buffer
 	p := &program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: &stderr, envFile: "no such file", lookup: environment(map[string]string{
-		"PORT": "0", "CosmosDbEndpoint": "http://localhost:8081", "CosmosDbConversationStateContainerId": "users", "CosmosDbTimeToLive": "0", "CosmosDbKeySuffix": "a/b",
+		"PORT": "0", "CosmosDbEndpoint": "http://localhost:8081", "CosmosDbConversationStateContainerId": "users", "CosmosDbDeadlineContainerId": "users", "CosmosDbTimeToLive": "0", "CosmosDbKeySuffix": "a/b",
 		"CosmosDbKeyForm": "python", "CosmosDbThroughput": "-1", "CosmosDbCreateDatabase": "perhaps",
 	})}
 	if code := p.run(t.Context(), []string{"serve"}); code != 1 {
 		t.Errorf("exit status is %d", code)
 	}
 	report := stderr.String()
-	for _, want := range []string{`CosmosDbTimeToLive is "0"`, `CosmosDbKeySuffix is "a/b"`, `CosmosDbKeyForm is "python"`, `CosmosDbThroughput is "-1"`, `CosmosDbCreateDatabase is "perhaps"`,
+	for _, want := range []string{`CosmosDbDeadlineContainerId is "users"`, `CosmosDbTimeToLive is "0"`, `CosmosDbKeySuffix is "a/b"`, `CosmosDbKeyForm is "python"`, `CosmosDbThroughput is "-1"`, `CosmosDbCreateDatabase is "perhaps"`,
 		`without CosmosDbAuthKey it must be https`, `CosmosDbDatabaseId is empty`, `are both "users"`} {
 		if !strings.Contains(report, want) {
 			t.Errorf("the report lacks %q:\n%s", want, report)
 		}
 	}
-	if n := strings.Count(report, "\n"); n != 8 {
+	if n := strings.Count(report, "\n"); n != 9 {
 		t.Errorf("the report has %d lines:\n%s", n, report)
 	}
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -19,35 +22,57 @@ func (p *program) deadlinesCommand() *cobra.Command {
 	var retry bool
 	cmd := &cobra.Command{
 		Use:   "deadlines",
-		Short: "List the deadlines in STATE_FILE: armed, overdue and parked",
-		Long: "List the deadlines in STATE_FILE, which no other process may have open: when they\n" +
-			"are due, whether they are armed, overdue or parked, and why.",
+		Short: "List the deadlines: armed, overdue and parked",
+		Long: "List the deadlines in STATE_FILE, which no other process may have open, or in\n" +
+			"Cosmos DB: when they are due, whether they are armed, overdue, claimed by a\n" +
+			"process or parked, and why.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := loadConfig(p.lookup, p.envFile)
-			if err == nil && c.stateFile == "" {
-				err = errors.New("STATE_FILE is empty: must be the file in which serve keeps state")
+			switch {
+			case err != nil:
+			case c.cosmos.endpoint != "":
+				err = c.checkCosmos()
+			case c.stateFile == "":
+				err = errors.New("STATE_FILE and CosmosDbEndpoint are empty: one must be where serve keeps state")
 			}
 			if err != nil {
 				return err
 			}
-			return p.deadlines(cmd.Context(), c, retry)
+			store, close, err := p.openDeadlines(c)
+			if err != nil {
+				return err
+			}
+			return errors.Join(p.listDeadlines(cmd.Context(), store, retry), close())
 		},
 	}
 	cmd.Flags().BoolVar(&retry, "retry", false, "arm those that are parked again, to be looked at when serve runs")
 	return cmd
 }
 
-func (p *program) deadlines(ctx context.Context, c *config, retry bool) error {
+// openDeadlines opens the store of the deadlines.
+func (p *program) openDeadlines(c *config) (store deadline.Store, close func() error, err error) {
+	if c.cosmos.endpoint != "" {
+		account, err := c.cosmos.account(p.cosmosTransport)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c.cosmosDeadlines(account), func() error { account.Close(); return nil }, nil
+	}
+	if _, err := os.Stat(c.stateFile); err != nil { // bolt.Open would make it
+		return nil, nil, fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err)
+	}
 	file, err := bolt.Open(c.stateFile)
 	if err != nil {
-		return fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err)
+		return nil, nil, fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err)
 	}
-	defer file.Close()
-	store, err := deadline.NewBolt(file.DB())
-	if err != nil {
-		return err
+	if store, err = deadline.NewBolt(file.DB()); err != nil {
+		return nil, nil, errors.Join(err, file.Close())
 	}
+	return store, file.Close, nil
+}
+
+func (p *program) listDeadlines(ctx context.Context, store deadline.Store, retry bool) error {
 	var entries []deadline.Entry
 	if err := store.Entries(ctx, func(e deadline.Entry) bool {
 		entries = append(entries, e)
@@ -69,13 +94,24 @@ func (p *program) deadlines(ctx context.Context, c *config, retry bool) error {
 			status = "armed again, was parked: " + oneLine(e.Parked)
 		case e.Parked != "":
 			status = "parked: " + oneLine(e.Parked)
+		case e.Leased.After(now):
+			status = "claimed"
 		case e.Due.Before(now):
 			status = "overdue"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", e.Due.UTC().Format(time.RFC3339), e.Key, status)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", e.Due.UTC().Format(time.RFC3339), printable(e.Key), status)
 	}
 	return table.Flush()
 }
 
+// printable quotes a key that would do something to a terminal: its ids come from
+// channels.
+func printable(key string) string {
+	if strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(key)
+	}
+	return key
+}
+
 // oneLine puts a text that may have several lines on one.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+func oneLine(text string) string { return printable(strings.Join(strings.Fields(text), " ")) }

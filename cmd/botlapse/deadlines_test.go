@@ -34,6 +34,9 @@ func TestDeadlinesAreListedAndArmedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := store.Arm(t.Context(), deadline.Deadline{Key: "\x1b[2J", Due: long.Add(2 * time.Second)}); err != nil {
+		t.Fatal(err)
+	}
 	list := func(args ...string) (int, string, string) {
 		var stdout, stderr bytes.Buffer
 		p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, envFile: "no such file", lookup: environment(map[string]string{"STATE_FILE": path})}
@@ -44,14 +47,18 @@ func TestDeadlinesAreListedAndArmedAgain(t *testing.T) {
 		t.Errorf("while it is open: exit status %d, stderr\n%s", code, stderr)
 	}
 	file.Close()
-	const rest = "2026-01-02T03:04:06Z  overdue  overdue\n2999-01-01T00:00:00Z  armed    armed\n"
-	if code, stdout, stderr := list(); code != 0 || stdout != "2026-01-02T03:04:05Z  parked   parked: no way\n"+rest {
+	const rest = "2026-01-02T03:04:06Z  overdue    overdue\n2026-01-02T03:04:07Z  \"\\x1b[2J\"  overdue\n2999-01-01T00:00:00Z  armed      armed\n"
+	if code, stdout, stderr := list(); code != 0 || stdout != "2026-01-02T03:04:05Z  parked     parked: no way\n"+rest {
 		t.Errorf("exit status %d, stdout\n%sstderr\n%s", code, stdout, stderr)
 	}
-	if code, stdout, stderr := list("--retry"); code != 0 || stdout != "2026-01-02T03:04:05Z  parked   armed again, was parked: no way\n"+rest {
+	if code, stdout, stderr := list("--retry"); code != 0 || stdout != "2026-01-02T03:04:05Z  parked     armed again, was parked: no way\n"+rest {
 		t.Errorf("exit status %d, stdout\n%sstderr\n%s", code, stdout, stderr)
 	}
 	if code, stdout, _ := list(); code != 0 || strings.Contains(stdout, "parked:") {
 		t.Errorf("afterwards: exit status %d, stdout\n%s", code, stdout)
+	}
+	path += ".typo"
+	if code, _, stderr := list(); code != 1 || !strings.Contains(stderr, "no such file") {
+		t.Errorf("without a file: exit status %d, stderr\n%s", code, stderr)
 	}
 }

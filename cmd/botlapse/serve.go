@@ -72,13 +72,13 @@ func (p *program) serve(ctx context.Context, c *config) error {
 		defer account.Close()
 		c.warnOfShortLife(logger)
 		if c.cosmos.initialize {
-			i := c.cosmos.initializer(account)
+			i := c.initializer(account)
 			i.Report = func(step string) { logger.Info("cosmos", "did", step) }
 			if err := i.Run(ctx); err != nil {
 				return err
 			}
 		}
-		kept = c.cosmos.storages(account)
+		kept = c.cosmosStorages(account)
 	}
 	measured, err := metrics()
 	if err != nil {
@@ -131,7 +131,9 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	logger.Info("stopping")
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := errors.Join(server.Shutdown(stop), stopExpiring(stop), bot.Close(stop)); err != nil {
+	expiring := make(chan error, 1)
+	go func() { expiring <- stopExpiring(stop) }()
+	if err := errors.Join(server.Shutdown(stop), <-expiring, bot.Close(stop)); err != nil {
 		logger.Warn("stopped with turns running", "error", err)
 		server.Close()
 	}

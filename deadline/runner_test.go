@@ -601,7 +601,8 @@ func TestASlowTurnKeepsItsClaim(t *testing.T) {
 	})
 }
 
-// TestDeadlinesSurviveARestart keeps state and deadlines in one file.
+// TestDeadlinesSurviveARestart keeps state and deadlines in one file. What is
+// overdue is told in order.
 func TestDeadlinesSurviveARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "state.db")
@@ -620,8 +621,10 @@ func TestDeadlinesSurviveARestart(t *testing.T) {
 		}
 		run(func(s *shared) {
 			r := s.start(t, deadline.Options{})
-			r.say(t, "a")
-			r.say(t, "b")
+			for i := range 10 {
+				r.say(t, fmt.Sprint(i))
+				time.Sleep(time.Millisecond)
+			}
 			if err := r.runner.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -632,8 +635,14 @@ func TestDeadlinesSurviveARestart(t *testing.T) {
 			r := s.start(t, deadline.Options{Message: deadline.Text(farewell), Concurrency: 1})
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if sent := c.take(); len(sent) != 2 || !strings.HasSuffix(sent[0], "a: Goodbye.") {
+			sent := c.take()
+			if len(sent) != 10 {
 				t.Errorf("sent were %q", sent)
+			}
+			for i, line := range sent {
+				if !strings.HasSuffix(line, fmt.Sprintf(" %d: %s", i, farewell)) {
+					t.Errorf("as number %d, sent was %s", i, line)
+				}
 			}
 			if err := r.runner.Close(t.Context()); err != nil {
 				t.Fatal(err)

@@ -18,6 +18,10 @@ const (
 	outboxProperty = "botlapse.outbox"
 )
 
+// armTimeout is how long a turn waits for its deadline. A user who is answered
+// is worth more than one who is told of an expiry.
+const armTimeout = 5 * time.Second
+
 // Deadlines are those of a bot's conversations.
 type Deadlines struct {
 	store        Store
@@ -55,9 +59,9 @@ func New(store Store, conversation *state.Scope) *Deadlines {
 }
 
 // Arm is for the Arm of middleware.ExpireOptions. It sees to it that the
-// conversation is looked at when due, or earlier. If the store fails, it tries
-// again with the next user input: until then, the conversation has no deadline,
-// or an older one.
+// conversation is looked at when due, or earlier. If the store fails, or takes
+// longer than 5 s, it tries again with the next user input: until then, the
+// conversation has no deadline, or an older one.
 func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Time) error {
 	if _, noted, err := d.outbox.Get(ctx); noted || err != nil {
 		if err := d.outbox.Set(ctx, nil); err != nil { // who writes need not be told
@@ -78,7 +82,9 @@ func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Tim
 	}
 	ref := turn.Reference()
 	ref.ActivityID = ""
-	if err := d.store.Arm(ctx, Deadline{Key: key, Due: due, Reference: ref}); err != nil {
+	arming, cancel := context.WithTimeout(ctx, armTimeout)
+	defer cancel()
+	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Reference: ref}); err != nil {
 		return err
 	}
 	armed.Add(ctx, 1)

@@ -314,3 +314,24 @@ func TestLogsDoNotNameConversations(t *testing.T) {
 		}
 	})
 }
+
+// TestAStoreThatHangsHoldsNoUserUp for longer than five seconds.
+func TestAStoreThatHangsHoldsNoUserUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		s.store = hangingStore{s.store}
+		r := s.start(t, deadline.Options{})
+		r.say(t, "a")
+		expect(t, s.channel, "5s a: message 1")
+		if !strings.Contains(r.log.String(), "deadline exceeded") {
+			t.Errorf("logged was\n%s", r.log)
+		}
+	})
+}
+
+type hangingStore struct{ deadline.Store }
+
+func (hangingStore) Arm(ctx context.Context, _ deadline.Deadline) error {
+	<-ctx.Done()
+	return ctx.Err()
+}

@@ -21,14 +21,26 @@ import (
 // lookahead is how far ahead of the time of a Claim it looks for the next one.
 const lookahead = 30 * time.Second
 
+const (
+	// findTimeout bounds the queries of a Claim: those shards that have answered
+	// do not wait for one that does not. It is not asked again for findPause.
+	findTimeout = time.Second
+	findPause   = 5 * time.Second
+
+	// leastPage is the least that is asked for: items that cannot be read must
+	// not fill a page.
+	leastPage = 32
+)
+
 // A shard is one partition, and what is known of it: as of a time, nothing
 // could be claimed before next. Times such as next are in Unix milliseconds.
 type shard struct {
 	name string
 
-	mu   sync.Mutex
-	at   time.Time // zero if nothing is known
-	next int64
+	mu     sync.Mutex
+	at     time.Time // zero if nothing is known
+	next   int64
+	failed time.Time // when a query has, zero if the last one has not
 	// For each query that is under way, the least that lower was told since it
 	// was sent, which it may have missed.
 	missed map[*int64]bool
@@ -40,6 +52,9 @@ func newShard(name string) *shard { return &shard{name: name, missed: make(map[*
 func (s *shard) known(now time.Time, refresh time.Duration) (next int64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if age := now.Sub(s.failed); !s.failed.IsZero() && refresh > 0 && age >= 0 && age < findPause {
+		return s.failed.Add(findPause).UnixMilli(), true
+	}
 	age := now.Sub(s.at)
 	return s.next, !s.at.IsZero() && age >= 0 && age < refresh
 }
@@ -63,11 +78,12 @@ func (s *shard) ask() *int64 {
 	return m
 }
 
-// learn takes note of what a query has found, unless at is zero. It returns next
-// with what the query may have missed.
-func (s *shard) learn(missed *int64, at time.Time, next int64) int64 {
+// learn takes note of what a query has found, unless at is zero, and of when it
+// has failed, zero if it has not. It returns next with what it may have missed.
+func (s *shard) learn(missed *int64, at time.Time, next int64, failed time.Time) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failed = failed
 	delete(s.missed, missed)
 	next = min(next, *missed)
 	if !at.IsZero() {
@@ -107,6 +123,8 @@ func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.
 	defer cancel()
 	limit = max(limit, 0)
 
+	finding, stop := context.WithTimeout(ctx, findTimeout)
+	defer stop()
 	looks := make([]*look, shards)
 	for i, s := range d.shards {
 		looks[i] = &look{shard: s}
@@ -118,11 +136,11 @@ func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.
 		}
 		l.missed = l.shard.ask()
 		// What comes first is spread evenly over the shards, most of the time.
-		return d.find(ctx, l, after, now, min(limit, limit/4+8)+1)
+		return d.find(finding, l, after, now, max(leastPage, limit/4+8)+1)
 	})
 	due := eligible(looks, now)
 	if short := slices.DeleteFunc(slices.Clone(looks), func(l *look) bool { return !l.isShort(due, limit) }); len(short) > 0 {
-		errs = append(errs, each(d.parallel, short, func(l *look) error { return d.find(ctx, l, after, now, limit+1) })...)
+		errs = append(errs, each(d.parallel, short, func(l *look) error { return d.find(finding, l, after, now, limit+1) })...)
 		due = eligible(looks, now)
 	}
 
@@ -150,7 +168,6 @@ func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.
 			}
 			return nil, time.Time{}, fmt.Errorf("cosmos: claim: %w", err)
 		}
-		next = min(next, now.UnixMilli()) // the next call says so, if it fails again
 	}
 	return claims, time.UnixMilli(next), nil
 }
@@ -231,9 +248,13 @@ func (l *look) conclude(after, now time.Time) (next int64) {
 	if l.more {
 		next = min(next, l.last)
 	}
-	at := now
+	at, failed := now, time.Time{}
+	if l.failed {
+		failed = now
+		next = min(next, now.Add(findPause).UnixMilli())
+	}
 	if l.failed || !after.IsZero() { // which says nothing of what came due earlier
 		at = time.Time{}
 	}
-	return l.shard.learn(l.missed, at, next)
+	return l.shard.learn(l.missed, at, next, failed)
 }

@@ -71,7 +71,8 @@ const (
 //
 // A deadline is claimed by the process that armed it, if that asks in time;
 // others give it a head start of up to half a second. What another process has
-// armed is found after [DeadlinesOptions].Refresh at the latest.
+// armed is found by the first Claim after [DeadlinesOptions].Refresh, or 30 s
+// before it is due.
 //
 // In request units of an item of 1 KB, to arm a deadline costs about 6, to claim
 // it about 10, and to finish it about 6, or 10 to renew, move or park it. A query
@@ -322,6 +323,12 @@ func (d *Deadlines) Renew(ctx context.Context, c deadline.Claim, now time.Time, 
 	return d.settle(ctx, "renew", c, rand.Text(), func(it *item) { it.Ready = milliseconds(now.Add(lease)) })
 }
 
+// writeID returns what is the same whenever the same is to be done.
+func writeID(what ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(what, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
 // Finish implements [deadline.Store].
 func (d *Deadlines) Finish(ctx context.Context, c deadline.Claim) error {
 	return d.settle(ctx, "finish", c, "finish "+c.Token, nil)
@@ -329,14 +336,14 @@ func (d *Deadlines) Finish(ctx context.Context, c deadline.Claim) error {
 
 // Move implements [deadline.Store].
 func (d *Deadlines) Move(ctx context.Context, c deadline.Claim, due time.Time, attempts int) error {
-	return d.settle(ctx, "move", c, "move "+c.Token, func(it *item) {
+	return d.settle(ctx, "move", c, writeID("move", c.Token, due.String(), strconv.Itoa(attempts)), func(it *item) {
 		it.Due, it.Ready, it.Token, it.Attempts, it.By = due.UTC(), milliseconds(due), "", attempts, d.instance
 	})
 }
 
 // Park implements [deadline.Store].
 func (d *Deadlines) Park(ctx context.Context, c deadline.Claim, reason string) error {
-	return d.settle(ctx, "park", c, "park "+c.Token, func(it *item) {
+	return d.settle(ctx, "park", c, writeID("park", c.Token, reason), func(it *item) {
 		it.Ready, it.Token, it.Parked = 0, "", reason
 	})
 }

@@ -377,7 +377,7 @@ func TestWhatIsArmedDuringAQueryIsNotMissed(t *testing.T) {
 		server := newServer(t, byShard)
 		d := newSlowDeadlines(t, server, func(r *http.Request) time.Duration {
 			if r.Header.Get("x-ms-documentdb-query") != "" {
-				return time.Second
+				return 900 * time.Millisecond
 			}
 			return 0
 		})
@@ -536,13 +536,15 @@ func TestOnePartitionThatFails(t *testing.T) {
 			return f
 		}
 		claims, next := claim(t, d, 100)
-		if len(claims) < 30 || len(claims) == 50 || next.After(time.Now()) {
-			t.Errorf("%d are claimed, and next is in %v", len(claims), time.Until(next))
+		if wait := time.Until(next); len(claims) < 30 || len(claims) == 50 || wait < 3*time.Second || wait > 5*time.Second {
+			t.Errorf("%d are claimed, and next is in %v", len(claims), wait)
 		}
+		time.Sleep(5 * time.Second)
 		if _, _, err := d.Claim(t.Context(), time.Time{}, time.Now(), lease, 100); !cosmos.Retryable(err) {
 			t.Errorf("then the error is %v", err)
 		}
 		failing = ""
+		time.Sleep(5 * time.Second)
 		rest, _ := claim(t, d, 100)
 		if len(claims)+len(rest) != 50 {
 			t.Errorf("%d and %d are claimed", len(claims), len(rest))
@@ -551,6 +553,57 @@ func TestOnePartitionThatFails(t *testing.T) {
 }
 
 // TestAnItemThatCannotBeRead does not keep others from being claimed.
+// TestAPartitionThatHangsHoldsUpNoOther for longer than a second.
+func TestAPartitionThatHangsHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byShard)
+		d := newDeadlines(t, server, nil)
+		for i := range 50 {
+			arm(t, d, fmt.Sprint(i), time.Now())
+		}
+		server.Fault = func(r cosmostest.Request) cosmostest.Fault { return cosmostest.Fault{Hang: r.PartitionKey == `["3"]`} }
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		claims, _, err := d.Claim(ctx, time.Time{}, time.Now(), lease, 100)
+		if took := time.Since(begin); len(claims) < 30 || err != nil || took > 2*time.Second {
+			t.Errorf("%d are claimed after %v: %v", len(claims), took, err)
+		}
+		begin = time.Now()
+		arm(t, d, "soon", begin.Add(time.Second)) // in another partition
+		time.Sleep(time.Second)
+		if claims, _, err := d.Claim(ctx, time.Time{}, time.Now(), lease, 100); len(claims) != 1 || err != nil || time.Since(begin) > time.Second {
+			t.Errorf("%d are claimed after %v: %v", len(claims), time.Since(begin), err)
+		}
+	})
+}
+
+// TestTheSameTwiceIsNotAnother: a change whose answer was lost is recognised, and
+// is not taken for another one of the same claim.
+func TestTheSameTwiceIsNotAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byShard)
+		d := newDeadlines(t, server, nil)
+		arm(t, d, "k", time.Now())
+		claims, _ := claim(t, d, 1)
+		server.Fault = func(r cosmostest.Request) (f cosmostest.Fault) {
+			if r.Op == cosmostest.ReplaceItem {
+				f = cosmostest.Fault{Hang: true, Committed: true}
+			}
+			return f
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := d.Move(ctx, claims[0], time.Now().Add(time.Hour), 0); err == nil {
+			t.Error("there was an answer")
+		}
+		server.Fault = nil
+		if err := d.Move(t.Context(), claims[0], time.Now().Add(time.Minute), 0); !errors.Is(err, deadline.ErrLost) {
+			t.Errorf("another move: %v", err)
+		}
+	})
+}
+
 func TestAnItemThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(t, byShard)
@@ -724,13 +777,18 @@ func TestNoFaultClaimsADeadlineTwice(t *testing.T) {
 						if err != nil && (times == 1 || !cosmos.Retryable(err)) {
 							t.Errorf("it was given up: %v", err)
 						}
-						if times == 1 && len(claims) != 3 {
-							t.Errorf("%d were claimed", len(claims))
-						}
 						if took := time.Since(now); took > lease/2 {
 							t.Errorf("it took %v", took)
 						}
 						see(claims, now)
+						if times == 1 { // a partition that has failed is asked again soon
+							time.Sleep(6 * time.Second)
+							more, _ := claim(t, d, 10)
+							see(more, time.Now())
+							if len(seen) != 3 {
+								t.Errorf("%d were claimed", len(seen))
+							}
+						}
 						server.Fault = nil
 						for begin := time.Now(); time.Since(begin) < lease+10*time.Second; time.Sleep(lease / 3) {
 							for _, d := range []deadline.Store{other, d} {
@@ -771,6 +829,10 @@ func TestAFaultAnywhereInTheLifeOfADeadline(t *testing.T) {
 						t.Helper()
 						time.Sleep(time.Millisecond) // to which times are rounded up
 						claims, _, err := d.Claim(t.Context(), time.Time{}, time.Now(), lease, 10)
+						if len(claims) == 0 { // a partition that has failed is asked again soon
+							time.Sleep(6 * time.Second)
+							claims, _, err = d.Claim(t.Context(), time.Time{}, time.Now(), lease, 10)
+						}
 						if err != nil || len(claims) != 1 {
 							t.Fatalf("claimed are %v: %v", claims, err)
 						}

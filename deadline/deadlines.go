@@ -2,6 +2,7 @@ package deadline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -20,7 +21,12 @@ const (
 
 // armTimeout is how long a turn waits for its deadline. A user who is answered
 // is worth more than one who is told of an expiry.
-const armTimeout = 5 * time.Second
+const (
+	armTimeout = 2 * time.Second
+	armPause   = 5 * time.Second // after a failure, in which it is not tried
+)
+
+var errAway = errors.New("deadline: not armed: the store was away a moment ago")
 
 // Deadlines are those of a bot's conversations.
 type Deadlines struct {
@@ -29,6 +35,7 @@ type Deadlines struct {
 	armed        *state.Property[time.Time]
 	outbox       *state.Property[*note]
 
+	away    atomic.Int64  // until when the store is not asked to arm, in Unix nanoseconds
 	planned atomic.Int64  // when the Runner looks at the store next, in Unix nanoseconds
 	wake    chan struct{} // tells it to do so now
 }
@@ -50,21 +57,21 @@ func New(store Store, conversation *state.Scope) *Deadlines {
 	}
 	outbox := state.NewProperty[*note](conversation, outboxProperty)
 	outbox.Merge = func(mine, theirs *note) (*note, error) {
-		if theirs == nil {
-			return nil, nil
+		if theirs == nil || theirs.Expiry == nil {
+			return theirs, nil
 		}
 		return mine, nil
 	}
-	return &Deadlines{store: store, conversation: conversation, armed: armed, outbox: outbox, wake: make(chan struct{}, 1)}
+	return &Deadlines{store: meteredStore{store}, conversation: conversation, armed: armed, outbox: outbox, wake: make(chan struct{}, 1)}
 }
 
 // Arm is for the Arm of middleware.ExpireOptions. It sees to it that the
 // conversation is looked at when due, or earlier. If the store fails, or takes
-// longer than 5 s, it tries again with the next user input: until then, the
-// conversation has no deadline, or an older one.
+// longer than 2 s, nothing is armed for 5 s; then it tries again with the next
+// user input. Until then, the conversation has no deadline, or an older one.
 func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Time) error {
-	if _, noted, err := d.outbox.Get(ctx); noted || err != nil {
-		if err := d.outbox.Set(ctx, nil); err != nil { // who writes need not be told
+	if n, ok, err := d.outbox.Get(ctx); ok && n.Expiry != nil || err != nil {
+		if err := d.outbox.Set(ctx, &note{}); err != nil { // who writes need not be told
 			return err
 		}
 	}
@@ -82,10 +89,14 @@ func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Tim
 	}
 	ref := turn.Reference()
 	ref.ActivityID = ""
+	if time.Now().UnixNano() < d.away.Load() {
+		return errAway
+	}
 	arming, cancel := context.WithTimeout(ctx, armTimeout)
 	defer cancel()
 	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Reference: ref}); err != nil {
-		return err
+		d.away.Store(time.Now().Add(armPause).UnixNano())
+		return &unnamed{err, key}
 	}
 	armed.Add(ctx, 1)
 	d.wakeRunner(due)

@@ -100,19 +100,20 @@ func TestMetrics(t *testing.T) {
 	})
 	after := collect(t)
 	for name, want := range map[string]float64{
-		"botlapse.deadline.armed":                                 5,
-		"botlapse.deadline.moved":                                 1,
-		"botlapse.deadline.parked":                                1,
-		"botlapse.deadline.claims_lost":                           0,
-		"botlapse.deadline.lateness outcome=told":                 3,
-		"botlapse.deadline.lateness outcome=told sum":             0,
-		"botlapse.deadline.lateness outcome=silent":               1,
-		"botlapse.deadline.lateness outcome=silent sum":           2,
-		"botlapse.expiries reason=proactive":                      4,
-		"botlapse.turn.duration kind=message outcome=ok":          6,
-		"botlapse.turn.duration kind=proactive outcome=ok":        5,
-		"botlapse.turn.duration kind=proactive outcome=error":     1,
-		"botlapse.turn.duration kind=proactive outcome=error sum": 0,
+		"botlapse.deadline.armed":                                   5,
+		"botlapse.deadline.store.duration operation=arm outcome=ok": 5,
+		"botlapse.deadline.moved":                                   1,
+		"botlapse.deadline.parked":                                  1,
+		"botlapse.deadline.claims_lost":                             0,
+		"botlapse.deadline.lateness outcome=told":                   3,
+		"botlapse.deadline.lateness outcome=told sum":               0,
+		"botlapse.deadline.lateness outcome=silent":                 1,
+		"botlapse.deadline.lateness outcome=silent sum":             2,
+		"botlapse.expiries reason=proactive":                        4,
+		"botlapse.turn.duration kind=message outcome=ok":            6,
+		"botlapse.turn.duration kind=proactive outcome=ok":          5,
+		"botlapse.turn.duration kind=proactive outcome=error":       1,
+		"botlapse.turn.duration kind=proactive outcome=error sum":   0,
 	} {
 		if got := after[name] - before[name]; got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)

@@ -247,3 +247,32 @@ func TestAPaceThatIsVerySlowFailsNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestCloseGivesBackWhatIsBeingClaimed.
+func TestCloseGivesBackWhatIsBeingClaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		memory := s.store
+		s.store = slowStore{memory}
+		r := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
+		r.say(t, "a")
+		s.channel.take()
+		time.Sleep(timeout + time.Second/2)
+		synctest.Wait()
+		if err := r.runner.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.store = memory
+		s.start(t, deadline.Options{Message: deadline.Text(farewell)})
+		expect(t, s.channel, "30m1s a: Goodbye.")
+	})
+}
+
+// A slowStore takes a second for a claim.
+type slowStore struct{ deadline.Store }
+
+func (s slowStore) Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
+	claims, next, err := s.Store.Claim(ctx, after, now, lease, limit)
+	time.Sleep(time.Second)
+	return claims, next, errors.Join(err, ctx.Err())
+}

@@ -99,8 +99,9 @@ const (
 	// backlog is how late a deadline must be to stand back behind others.
 	backlog = time.Minute
 
-	// gathering is how long slots may take to become free together.
-	gathering = 5 * time.Millisecond
+	// gathering is how long slots may take to become free together, while more
+	// is due than can be claimed: a call of the store for each of them were dear.
+	gathering = 250 * time.Millisecond
 )
 
 // errStopped reports a turn that was not begun since the runner is closed.
@@ -320,13 +321,18 @@ gather:
 }
 
 func (r *Runner) claim(after, now time.Time, limit int) ([]Claim, time.Time, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
+	// What is being claimed when the runner is closed is given back.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
 	defer cancel()
 	return r.deadlines.store.Claim(ctx, after, now, r.options.Lease, limit)
 }
 
 // serve runs the turn of a claim, and settles the claim.
 func (r *Runner) serve(c Claim, late bool) {
+	if r.ctx.Err() != nil {
+		r.settle(c, time.Time{}, 0, errStopped)
+		return
+	}
 	ctx, cancel := context.WithCancel(r.turns)
 	defer cancel()
 	stop := r.renew(ctx, cancel, c)
@@ -415,15 +421,26 @@ func (r *Runner) warn(c Claim, message string, err error) {
 
 // about returns what is logged of a claim. Logs are not to say who talks.
 func (r *Runner) about(c Claim, err error) []any {
-	quoted := strconv.Quote(c.Key)
-	text := strings.NewReplacer(c.Key, hash(c.Key), quoted[1:len(quoted)-1], hash(c.Key)).Replace(err.Error())
-	attributes := []any{"conversation", hash(c.Key), "late", time.Since(c.Due), "attempts", c.Attempts + 1, "error", text}
+	attributes := []any{"conversation", hash(c.Key), "late", time.Since(c.Due), "attempts", c.Attempts + 1, "error", &unnamed{err, c.Key}}
 	var panicked *middleware.PanicError
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
 	return attributes
 }
+
+// An unnamed error is one that does not name the conversation of a key.
+type unnamed struct {
+	err error
+	key string
+}
+
+func (u *unnamed) Error() string {
+	quoted := strconv.Quote(u.key)
+	return strings.NewReplacer(u.key, hash(u.key), quoted[1:len(quoted)-1], hash(u.key)).Replace(u.err.Error())
+}
+
+func (u *unnamed) Unwrap() error { return u.err }
 
 // hash stands for a key in logs.
 func hash(key string) string {

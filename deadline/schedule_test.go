@@ -24,7 +24,7 @@ type version struct {
 	Cleared      string          `json:"botlapse.cleared"`
 }
 
-func (v version) noted() bool { return strings.HasPrefix(string(v.Outbox), "{") }
+func (v version) noted() bool { return strings.Contains(string(v.Outbox), "expiry") }
 
 // A slowStorage takes its time, and keeps all versions of the documents.
 type slowStorage struct {

@@ -13,11 +13,11 @@ import (
 )
 
 // A note says, beside the cleared state and stored with it, that the user is
-// still to be told. It is null when that is over: without it, the document would
-// look to others as if it had been cleared once more.
+// still to be told. When that is over, it stays without Expiry: so whoever looks
+// next knows, and the document does not look as if it had been cleared once more.
 type note struct {
-	Expiry middleware.Expiry `json:"expiry"`
-	Told   bool              `json:"told,omitempty"` // all but the Handler is done
+	Expiry *middleware.Expiry `json:"expiry,omitempty"`
+	Told   bool               `json:"told,omitempty"` // all but the Handler is done
 }
 
 // turnTimeout is how long a turn may take in an adapter that does not say so.
@@ -97,11 +97,11 @@ func (l *look) decide(ctx context.Context, turn *middleware.Turn, expiry middlew
 	case l.left:
 		return middleware.Leave, nil
 	case !tell && l.options.Handler == nil:
-		return middleware.ExpireSilently, l.deadlines.outbox.Set(ctx, nil)
+		return middleware.ExpireSilently, l.deadlines.outbox.Set(ctx, &note{})
 	case !l.mayTell():
 		return middleware.Leave, nil
 	}
-	return middleware.ExpireAndTell, l.deadlines.outbox.Set(ctx, &note{Expiry: expiry, Told: !tell})
+	return middleware.ExpireAndTell, l.deadlines.outbox.Set(ctx, &note{Expiry: &expiry, Told: !tell})
 }
 
 // mayTell reports whether this turn has its place in the channel. If not, it is
@@ -130,10 +130,11 @@ func (l *look) wait(ctx context.Context) error {
 func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 	expiry := l.inspection.Expiry
 	l.committed = expiry != nil
-	n, noted, err := l.deadlines.outbox.Get(ctx)
+	n, ok, err := l.deadlines.outbox.Get(ctx)
 	if err != nil && !errors.Is(err, state.ErrCorrupt) {
 		return err
 	}
+	noted := ok && n.Expiry != nil
 	switch {
 	case l.left:
 		observe(ctx, l.inspection.StaleAt, "left")
@@ -147,7 +148,7 @@ func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 			return nil
 		}
 		l.committed = true
-		if l.tooLate(n.Expiry) {
+		if l.tooLate(*n.Expiry) {
 			n.Told = true
 		}
 		return l.deliver(ctx, turn, n)
@@ -156,10 +157,10 @@ func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 		// came to send the message.
 		unconfirmed.Add(ctx, 1)
 		l.options.Logger.Warn("a process ended while it told a user of an expiry", "conversation", hash(l.claim.Key))
-		return l.deadlines.outbox.Set(ctx, nil)
+		return l.deadlines.outbox.Set(ctx, &note{})
 	case !l.inspection.StaleAt.IsZero():
 		l.again = l.inspection.StaleAt
-	case l.claim.Attempts == 0:
+	case !ok && l.claim.Attempts == 0:
 		// The turn that has armed the deadline may be running still.
 		l.again, l.attempts = time.Now().Add(cmp.Or(max(l.bot.TurnTimeout, 0), turnTimeout)), 1
 	}
@@ -168,7 +169,7 @@ func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 
 // deliver does what follows the clearing, and removes the note.
 func (l *look) deliver(ctx context.Context, turn *middleware.Turn, n *note) error {
-	expiry, outcome := n.Expiry, "handled"
+	expiry, outcome := *n.Expiry, "handled"
 	if !n.Told && l.options.Message != nil {
 		outcome = "told"
 		if err := l.tell(ctx, turn, expiry); err != nil {
@@ -193,7 +194,7 @@ func (l *look) deliver(ctx context.Context, turn *middleware.Turn, n *note) erro
 			return err
 		}
 	}
-	return l.deadlines.outbox.Set(ctx, nil)
+	return l.deadlines.outbox.Set(ctx, &note{})
 }
 
 func (l *look) tell(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) error {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
+	"github.com/botlapse/botlapse/state/statetest"
 )
 
 // post sends a body to the bot and returns its response. It needs no network,
@@ -592,5 +593,17 @@ func TestAMissingIDThatIsNotTheActivitysIs500(t *testing.T) {
 	})
 	if w := post(t.Context(), h, `{"type":"message","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`); w.Code != 500 {
 		t.Errorf("answer is %d %s", w.Code, w.Body)
+	}
+}
+
+// TestLogsDoNotNameConversations: storages name the key of the state in errors.
+func TestLogsDoNotNameConversations(t *testing.T) {
+	var log bytes.Buffer
+	away := &statetest.Faults{Storage: state.NewMemory(), Before: func(context.Context, statetest.Call) error { return errors.New("away") }}
+	conversation := state.NewConversation(away)
+	bot := newHTTP(&base{}, &log, middleware.AutoSave(conversation), middleware.Expire(conversation, time.Minute, nil))
+	w := post(t.Context(), bot.HTTPHandler(silent), `{"type":"message","id":"1","channelId":"test","conversation":{"id":"secret \"id\""},"from":{"id":"u"}}`)
+	if w.Code != 500 || !strings.Contains(log.String(), "away") || strings.Contains(log.String(), "secret") {
+		t.Errorf("answer is %d, logged was\n%s", w.Code, &log)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -81,6 +83,23 @@ func newInvokeResponse(status int, body any) *invokeResponse {
 		r.err = fmt.Errorf("middleware: invoke response with status %d", status)
 	}
 	return r
+}
+
+// unnamed returns the text of an error for a log, which is not to say who talks:
+// storages name the key of the state.
+func (t *Turn) unnamed(err error) string {
+	text := err.Error()
+	for _, id := range []struct{ kind, id string }{{"/conversations/", t.Activity.Conversation.ID}, {"/users/", t.Activity.From.ID}} {
+		if id.id == "" {
+			continue
+		}
+		quoted := strconv.Quote(id.id)
+		h := fnv.New64a()
+		h.Write([]byte(id.id))
+		hash := fmt.Sprintf("%s%016x", id.kind, h.Sum64())
+		text = strings.NewReplacer(id.kind+id.id, hash, id.kind+quoted[1:len(quoted)-1], hash).Replace(text)
+	}
+	return text
 }
 
 // Value returns a map that stands for a value of any JSON type, in the places

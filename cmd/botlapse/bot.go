@@ -10,6 +10,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/core"
 
+	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
@@ -22,6 +23,15 @@ import (
 type storages struct {
 	conversation, user state.Storage
 	deadlines          deadline.Store
+}
+
+// readDeadlines reports whether the deadlines can be read, if they are not in this
+// process.
+func (s *storages) readDeadlines(ctx context.Context) error {
+	if d, ok := s.deadlines.(*cosmos.Deadlines); ok {
+		return d.Entries(ctx, func(deadline.Entry) bool { return false })
+	}
+	return nil
 }
 
 // openLocal opens the state file, if there is to be one. The storages must be

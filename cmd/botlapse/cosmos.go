@@ -50,6 +50,12 @@ func (all *config) checkCosmos() error {
 	if c.database == "" {
 		problem("CosmosDbDatabaseId is empty: with CosmosDbEndpoint it must be the name of a database")
 	}
+	for _, v := range []struct{ name, value string }{{"CosmosDbDatabaseId", c.database}, {"CosmosDbConversationStateContainerId", c.conversation},
+		{"CosmosDbUserStateContainerId", c.user}, {"CosmosDbDeadlineContainerId", c.deadlines}} {
+		if strings.ContainsAny(v.value, `/\?#`) || strings.HasSuffix(v.value, " ") || len(v.value) > 255 {
+			problem("%s is %q: must be 255 characters at most, without / \\ ? # and a space at the end", v.name, v.value)
+		}
+	}
 	if c.conversation == c.user {
 		problem("CosmosDbConversationStateContainerId and CosmosDbUserStateContainerId are both %q: user state must have a container of its own, without a time to live", c.user)
 	}

@@ -148,6 +148,30 @@ func TestServeDoesNotStartOnAUserContainerWithATimeToLive(t *testing.T) {
 	}
 }
 
+func TestNamesThatCosmosDoesNotTakeAreReported(t *testing.T) {
+	code, _, stderr := runCosmos(t, cosmostest.New(), map[string]string{"CosmosDbDatabaseId": "a/b", "CosmosDbDeadlineContainerId": "c "}, "cosmos", "check")
+	if code != 1 || !strings.Contains(stderr, `CosmosDbDatabaseId is "a/b": must be`) || !strings.Contains(stderr, `CosmosDbDeadlineContainerId is "c ": must be`) {
+		t.Errorf("exit status %d, stderr\n%s", code, stderr)
+	}
+}
+
+func TestServeIsNotReadyWithoutDeadlines(t *testing.T) {
+	server := cosmostest.New()
+	for name, more := range map[string]string{"conversations": `,"defaultTtl":-1`, "users": ``} {
+		if err := server.CreateContainer("bot", fmt.Sprintf(testContainer, name, more)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for proactive, want := range map[string]int{"": 503, "false": 200} {
+		s := startCosmos(t, server, map[string]string{"CosmosDbInitialize": "false", "ExpireProactively": proactive})
+		if code, _ := ask(t, http.DefaultClient, "GET", strings.TrimSuffix(s.url, "/api/messages")+"/readyz", "", ""); code != want {
+			t.Errorf("ExpireProactively is %q: readyz is %d, want %d", proactive, code, want)
+		}
+		http.DefaultClient.CloseIdleConnections()
+		s.wait(t)
+	}
+}
+
 func TestServeIsNotReadyWhenCosmosIsAway(t *testing.T) {
 	server := cosmostest.New()
 	for name, more := range map[string]string{"conversations": `,"defaultTtl":-1`, "users": ``} {

@@ -83,15 +83,17 @@ func (p *program) listDeadlines(ctx context.Context, store deadline.Store, retry
 	slices.SortFunc(entries, func(a, b deadline.Entry) int { return a.Due.Compare(b.Due) })
 
 	now := time.Now()
+	var failed []error
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	for _, e := range entries {
 		status := "armed"
 		switch {
 		case e.Parked != "" && retry:
-			if err := store.Arm(ctx, deadline.Deadline{Key: e.Key, Due: now, Reference: e.Reference}); err != nil {
-				return err
-			}
 			status = "armed again, was parked: " + oneLine(e.Parked)
+			if err := store.Arm(ctx, deadline.Deadline{Key: e.Key, Due: now, Reference: e.Reference}); err != nil {
+				failed = append(failed, err)
+				status = "parked: " + oneLine(e.Parked)
+			}
 		case e.Parked != "":
 			status = "parked: " + oneLine(e.Parked)
 		case e.Leased.After(now):
@@ -101,7 +103,7 @@ func (p *program) listDeadlines(ctx context.Context, store deadline.Store, retry
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\n", e.Due.UTC().Format(time.RFC3339), printable(e.Key), status)
 	}
-	return table.Flush()
+	return errors.Join(append(failed, table.Flush())...)
 }
 
 // printable quotes a key that would do something to a terminal: its ids come from

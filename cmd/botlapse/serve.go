@@ -93,7 +93,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	mux.Handle("GET /readyz", newProbe(logger, func(ctx context.Context) error {
 		_, errConversation := kept.conversation.Read(ctx, []string{"readyz"})
 		_, errUser := kept.user.Read(ctx, []string{"readyz"})
-		return errors.Join(base.Ready(ctx), errConversation, errUser)
+		return errors.Join(base.Ready(ctx), errConversation, errUser, kept.readDeadlines(ctx))
 	}))
 	server := &http.Server{
 		Handler:           mux,

@@ -137,10 +137,9 @@ func TestAFirstTurnThatTakesLongIsArmed(t *testing.T) {
 		s.start(t, deadline.Options{Message: deadline.Text(farewell)})
 		r.hold = 45 * time.Second
 		r.say(t, "a")
-		s.channel.take()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if sent := s.channel.take(); len(sent) != 1 || !strings.HasSuffix(sent[0], farewell) {
+		if sent := s.channel.take(); len(sent) != 2 || !strings.HasSuffix(sent[1], farewell) {
 			t.Errorf("sent were %q", sent)
 		}
 		s.store.Entries(t.Context(), func(e deadline.Entry) bool {

@@ -3,7 +3,7 @@ package deadline
 import (
 	"container/heap"
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +35,7 @@ type memoryEntry struct {
 	ready        int64 // when it can be claimed: due, or the end of the lease
 	common       unique.Handle[schema.ConversationReference]
 	conversation string // its id
-	user         string // in JSON
+	user         string // its fields, as encodeUser puts them
 	index        int    // in the queue
 	queue        *queue // nil if it is parked
 	rest         *memoryRest
@@ -53,23 +53,39 @@ var noRest = &memoryRest{}
 func (e *memoryEntry) deadline() Deadline {
 	ref := e.common.Value()
 	ref.Conversation.ID = e.conversation
-	json.Unmarshal([]byte(e.user), &ref.User) // as it was encoded
+	ref.User = decodeUser(e.user)
 	return Deadline{Key: e.key, Due: fromNanoseconds(e.due), Reference: ref}
 }
 
 // setReference keeps a reference.
-func (e *memoryEntry) setReference(ref schema.ConversationReference) error {
-	user, err := json.Marshal(ref.User)
-	if err != nil {
-		return err
-	}
-	e.user, e.conversation = string(user), ref.Conversation.ID
+func (e *memoryEntry) setReference(ref schema.ConversationReference) {
+	e.user, e.conversation = encodeUser(ref.User), ref.Conversation.ID
 	if i := strings.Index(e.key, e.conversation); i >= 0 {
 		e.conversation = e.key[i : i+len(e.conversation)]
 	}
 	ref.User, ref.Conversation.ID = schema.ChannelAccount{}, ""
 	e.common = unique.Make(ref)
-	return nil
+}
+
+// encodeUser puts the fields of an account one behind the other, each with its
+// length ahead, which takes less than JSON.
+func encodeUser(u schema.ChannelAccount) string {
+	var b []byte
+	for _, field := range []string{u.ID, u.Name, u.AadObjectID, string(u.Role)} {
+		b = binary.AppendUvarint(b, uint64(len(field)))
+		b = append(b, field...)
+	}
+	return string(b)
+}
+
+func decodeUser(encoded string) schema.ChannelAccount {
+	var fields [4]string
+	for i := range fields {
+		n, size := binary.Uvarint([]byte(encoded[:min(len(encoded), binary.MaxVarintLen64)]))
+		fields[i] = encoded[size : size+int(n)]
+		encoded = encoded[size+int(n):]
+	}
+	return schema.ChannelAccount{ID: fields[0], Name: fields[1], AadObjectID: fields[2], Role: schema.RoleTypes(fields[3])}
 }
 
 // NewMemory returns an empty store.
@@ -86,9 +102,7 @@ func (m *Memory) Arm(ctx context.Context, d Deadline) error {
 	if e == nil {
 		e = &memoryEntry{key: d.Key}
 	}
-	if err := e.setReference(d.Reference); err != nil {
-		return err
-	}
+	e.setReference(d.Reference)
 	m.byKey[d.Key] = e
 	e.due, e.rest = nanoseconds(d.Due), noRest
 	m.enqueue(e, e.due)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func (s *subject) wantLost(err error) {
 }
 
 func reference(key string) schema.ConversationReference {
-	return schema.ConversationReference{ServiceURL: "https://smba.test/", ChannelID: "msteams", Conversation: schema.ConversationAccount{ID: key}, User: schema.ChannelAccount{ID: "u1"}, Bot: schema.ChannelAccount{ID: "bot"}}
+	return schema.ConversationReference{ServiceURL: "https://smba.test/", ChannelID: "msteams", Conversation: schema.ConversationAccount{ID: key}, User: schema.ChannelAccount{ID: "u1", Name: "Ada \x00 😀", AadObjectID: strings.Repeat("x", 300), Role: "user"}, Bot: schema.ChannelAccount{ID: "bot"}}
 }
 
 func (s *subject) arm(key string, after time.Duration) {

@@ -23,12 +23,12 @@ const (
 // is worth more than one who is told of an expiry.
 const (
 	armTimeout = 2 * time.Second
-	armPause   = 5 * time.Second // after a failure, in which it is not tried
+	armPause   = 5 * time.Second // after it has waited in vain, in which it is not tried
 )
 
 var errAway = errors.New("deadline: not armed: the store was away a moment ago")
 
-// Deadlines are those of a bot's conversations.
+// Deadlines are those of a bot's conversations. They are safe for concurrent use.
 type Deadlines struct {
 	store        Store
 	conversation *state.Scope
@@ -66,9 +66,9 @@ func New(store Store, conversation *state.Scope) *Deadlines {
 }
 
 // Arm is for the Arm of middleware.ExpireOptions. It sees to it that the
-// conversation is looked at when due, or earlier. If the store fails, or takes
-// longer than 2 s, nothing is armed for 5 s; then it tries again with the next
-// user input. Until then, the conversation has no deadline, or an older one.
+// conversation is looked at when due, or earlier. If the store fails, it tries
+// again with the next user input; until then, the conversation has no deadline,
+// or an older one. If the store takes longer than 2 s, nothing is armed for 5 s.
 func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Time) error {
 	if n, ok, err := d.outbox.Get(ctx); ok && n.Expiry != nil || err != nil {
 		if err := d.outbox.Set(ctx, &note{}); err != nil { // who writes need not be told
@@ -96,7 +96,7 @@ func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Tim
 	defer cancel()
 	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Reference: ref}); err != nil {
 		d.away.Store(time.Now().Add(armPause).UnixNano())
-		return &unnamed{err, key}
+		return err
 	}
 	armed.Add(ctx, 1)
 	d.wakeRunner(due)

@@ -4,12 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +14,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/schema"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/middleware"
 )
 
@@ -421,34 +419,12 @@ func (r *Runner) warn(c Claim, message string, err error) {
 
 // about returns what is logged of a claim. Logs are not to say who talks.
 func (r *Runner) about(c Claim, err error) []any {
-	attributes := []any{"conversation", hash(c.Key), "late", time.Since(c.Due), "attempts", c.Attempts + 1, "error", &unnamed{err, c.Key}}
+	attributes := []any{"conversation", redact.Hash(c.Key), "late", time.Since(c.Due), "attempts", c.Attempts + 1, "error", redact.Text(err.Error(), c.Key)}
 	var panicked *middleware.PanicError
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
 	return attributes
-}
-
-// An unnamed error is one that does not name the conversation of a key.
-type unnamed struct {
-	err error
-	key string
-}
-
-func (u *unnamed) Error() string {
-	quoted := strconv.Quote(u.key)
-	return strings.NewReplacer(u.key, hash(u.key), quoted[1:len(quoted)-1], hash(u.key)).Replace(u.err.Error())
-}
-
-func (u *unnamed) Unwrap() error { return u.err }
-
-// hash stands for a key in logs.
-func hash(key string) string {
-	var h uint64 = 14695981039346656037 // FNV-1a
-	for i := range len(key) {
-		h = (h ^ uint64(key[i])) * 1099511628211
-	}
-	return fmt.Sprintf("%016x", h)
 }
 
 // backoff returns how long to wait after a number of failures.

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
@@ -156,7 +157,7 @@ func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 		// An earlier turn has stored the note, and it cannot be known whether it
 		// came to send the message.
 		unconfirmed.Add(ctx, 1)
-		l.options.Logger.Warn("a process ended while it told a user of an expiry", "conversation", hash(l.claim.Key))
+		l.options.Logger.Warn("a process ended while it told a user of an expiry", "conversation", redact.Hash(l.claim.Key))
 		return l.deadlines.outbox.Set(ctx, &note{})
 	case !l.inspection.StaleAt.IsZero():
 		l.again = l.inspection.StaleAt

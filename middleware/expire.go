@@ -167,7 +167,7 @@ func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOption
 	}
 	if e.Report == nil {
 		e.Report = func(ctx context.Context, turn *Turn, err error) {
-			turn.adapter.logger().WarnContext(ctx, "expire", "channel", turn.Activity.ChannelID, "error", turn.unnamed(err))
+			turn.adapter.logger().WarnContext(ctx, "expire", "channel", turn.Activity.ChannelID, "error", turn.redact(err))
 		}
 	}
 	e.Keep = slices.Clone(e.Keep)

@@ -301,7 +301,7 @@ func (a *Adapter) log(ctx context.Context, turn *Turn, err error) {
 		slog.Duration("took", time.Since(turn.arrived)),
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", turn.unnamed(err)))
+		attrs = append(attrs, slog.String("error", turn.redact(err)))
 		var p *PanicError
 		if errors.As(err, &p) {
 			attrs = append(attrs, slog.String("stack", string(p.Stack)))

@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/internal/wire"
 )
 
@@ -85,21 +84,18 @@ func newInvokeResponse(status int, body any) *invokeResponse {
 	return r
 }
 
-// unnamed returns the text of an error for a log, which is not to say who talks:
+// redact returns the text of an error for a log, which is not to say who talks:
 // storages name the key of the state.
-func (t *Turn) unnamed(err error) string {
-	text := err.Error()
-	for _, id := range []struct{ kind, id string }{{"/conversations/", t.Activity.Conversation.ID}, {"/users/", t.Activity.From.ID}} {
-		if id.id == "" {
-			continue
-		}
-		quoted := strconv.Quote(id.id)
-		h := fnv.New64a()
-		h.Write([]byte(id.id))
-		hash := fmt.Sprintf("%s%016x", id.kind, h.Sum64())
-		text = strings.NewReplacer(id.kind+id.id, hash, id.kind+quoted[1:len(quoted)-1], hash).Replace(text)
+func (t *Turn) redact(err error) string {
+	a := &t.Activity
+	var conversation, user, private string
+	if a.Conversation.ID != "" {
+		conversation = a.ChannelID + "/conversations/" + a.Conversation.ID
 	}
-	return text
+	if a.From.ID != "" {
+		user, private = a.ChannelID+"/users/"+a.From.ID, conversation+"/users/"+a.From.ID
+	}
+	return redact.Text(err.Error(), private, user, conversation) // the longest one first
 }
 
 // Value returns a map that stands for a value of any JSON type, in the places

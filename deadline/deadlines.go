@@ -95,7 +95,10 @@ func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Tim
 	arming, cancel := context.WithTimeout(ctx, armTimeout)
 	defer cancel()
 	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Reference: ref}); err != nil {
-		d.away.Store(time.Now().Add(armPause).UnixNano())
+		// What fails at once, perhaps for this conversation alone, holds nobody up.
+		if arming.Err() != nil && ctx.Err() == nil {
+			d.away.Store(time.Now().Add(armPause).UnixNano())
+		}
 		return err
 	}
 	armed.Add(ctx, 1)

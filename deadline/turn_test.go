@@ -142,10 +142,7 @@ func TestAFirstTurnThatTakesLongIsArmed(t *testing.T) {
 		if sent := s.channel.take(); len(sent) != 2 || !strings.HasSuffix(sent[1], farewell) {
 			t.Errorf("sent were %q", sent)
 		}
-		s.store.Entries(t.Context(), func(e deadline.Entry) bool {
-			t.Errorf("left is %+v", e)
-			return true
-		})
+		expectNone(t, s.store)
 	})
 }
 
@@ -327,6 +324,29 @@ func TestAStoreThatHangsHoldsNoUserUp(t *testing.T) {
 			t.Errorf("logged was\n%s", r.log)
 		}
 	})
+}
+
+// TestAConversationThatCannotBeArmedIsInNobodysWay.
+func TestAConversationThatCannotBeArmedIsInNobodysWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		s.store = refusingStore{s.store}
+		r := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
+		r.say(t, "refused")
+		r.say(t, "a")
+		s.channel.take()
+		time.Sleep(timeout)
+		expect(t, s.channel, "30m0s a: Goodbye.")
+	})
+}
+
+type refusingStore struct{ deadline.Store }
+
+func (s refusingStore) Arm(ctx context.Context, d deadline.Deadline) error {
+	if d.Reference.Conversation.ID == "refused" {
+		return errors.New("key too large")
+	}
+	return s.Store.Arm(ctx, d)
 }
 
 type hangingStore struct{ deadline.Store }

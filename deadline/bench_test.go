@@ -14,7 +14,6 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
@@ -37,17 +36,8 @@ func stores(b *testing.B, run func(b *testing.B, storage state.Storage, store de
 		run(b, file, store)
 	})
 	b.Run("cosmos", func(b *testing.B) {
-		server := cosmostest.New()
-		account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: server})
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer account.Close()
-		initializer := &cosmos.Initializer{Account: account, Database: "bot", Conversation: "conversations", User: "users", Deadlines: "deadlines", TimeToLive: -1, CreateDatabase: true}
-		if err := initializer.Run(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		run(b, cosmos.New(account, "bot", "conversations", nil), cosmos.NewDeadlines(account, "bot", "deadlines", nil))
+		storage, store := openCosmos(b, cosmostest.New())
+		run(b, storage, store)
 	})
 }
 

@@ -63,24 +63,18 @@ func NewBolt(db *bbolt.DB) (*Bolt, error) {
 
 // update runs f in a transaction, perhaps more than once.
 func (b *Bolt) update(ctx context.Context, verb string, f func(*boltTx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := b.db.Batch(func(tx *bbolt.Tx) error {
-		root := tx.Bucket(boltRoot)
-		return f(&boltTx{root, root.Bucket(boltEntries), root.Bucket(boltReady)})
-	})
-	if err != nil {
-		return fmt.Errorf("deadline: %s: %w", verb, err)
-	}
-	return nil
+	return run(ctx, verb, b.db.Batch, f)
 }
 
 func (b *Bolt) view(ctx context.Context, verb string, f func(*boltTx) error) error {
+	return run(ctx, verb, b.db.View, f)
+}
+
+func run(ctx context.Context, verb string, transact func(func(*bbolt.Tx) error) error, f func(*boltTx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := b.db.View(func(tx *bbolt.Tx) error {
+	err := transact(func(tx *bbolt.Tx) error {
 		root := tx.Bucket(boltRoot)
 		return f(&boltTx{root, root.Bucket(boltEntries), root.Bucket(boltReady)})
 	})

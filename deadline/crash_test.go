@@ -12,7 +12,6 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/state"
@@ -161,17 +160,8 @@ func TestACrashAtAnyStep(t *testing.T) {
 func newCosmos(t *testing.T) (first, second *shared) {
 	server := cosmostest.New()
 	shared := func() *shared {
-		account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: server})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(account.Close)
-		initializer := &cosmos.Initializer{Account: account, Database: "bot", Conversation: "conversations", User: "users", Deadlines: "deadlines", TimeToLive: -1, CreateDatabase: true}
-		if err := initializer.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 		s := newShared()
-		s.storage, s.store = cosmos.New(account, "bot", "conversations", nil), cosmos.NewDeadlines(account, "bot", "deadlines", nil)
+		s.storage, s.store = openCosmos(t, server)
 		return s
 	}
 	first, second = shared(), shared()
@@ -240,9 +230,6 @@ func explore(t *testing.T, one, world *shared, what accident, at int, redeliver 
 	if document := string(items["test/conversations/a"].Value); err != nil || strings.Contains(document, "count") || strings.Contains(document, "expiry") {
 		t.Errorf("%v after the last message (answered %v), stored is %s: %v", time.Since(last), answered, document, err)
 	}
-	world.store.Entries(t.Context(), func(e deadline.Entry) bool {
-		t.Errorf("left is %+v", e)
-		return true
-	})
+	expectNone(t, world.store)
 	return happened
 }

@@ -43,14 +43,16 @@ until the user writes; the state is cleared all the same.
 
 # Many at once
 
-Conversations expire in the order in which they are due, as many at once as
-Concurrency says, and no more of one channel in a second than MessagesPerSecond
-says. After a time in which nothing ran, those that come due now go first.
+Conversations are taken up in the order in which they are due, as many at once as
+Concurrency says, so that their users may be told in another one; and no more of
+one channel in a second than MessagesPerSecond says. After a time in which nothing
+ran, those that come due now go first.
 
 # Metrics
 
 OpenTelemetry's meter provider of the process gets botlapse.deadline.lateness, a
-histogram in seconds by outcome, and the counters botlapse.deadline.armed, moved,
-parked, claims_lost and unconfirmed.
+histogram in seconds by outcome, botlapse.deadline.store.duration, one by
+operation and outcome, and the counters botlapse.deadline.armed, moved, parked,
+claims_lost and unconfirmed.
 */
 package deadline

@@ -116,10 +116,7 @@ func TestARedeliveryThatIsTooLateIsNotSent(t *testing.T) {
 		s.channel.take()
 		time.Sleep(time.Hour)
 		expect(t, s.channel)
-		s.store.Entries(t.Context(), func(e deadline.Entry) bool {
-			t.Errorf("left is %+v", e)
-			return true
-		})
+		expectNone(t, s.store)
 	})
 }
 

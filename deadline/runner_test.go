@@ -150,6 +150,17 @@ func expect(t *testing.T, c *channel, want ...string) {
 	}
 }
 
+// expectNone checks that there are no deadlines.
+func expectNone(t *testing.T, store deadline.Store) {
+	t.Helper()
+	if err := store.Entries(t.Context(), func(e deadline.Entry) bool {
+		t.Errorf("left is %+v", e)
+		return true
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestASilentConversationExpiresWhenItsTimeComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
@@ -284,10 +295,7 @@ func TestP9P26TheUserIsToldOnce(t *testing.T) {
 		if sent := s.channel.take(); len(sent) != 20 {
 			t.Errorf("sent were %q", sent)
 		}
-		s.store.Entries(t.Context(), func(e deadline.Entry) bool {
-			t.Errorf("left is %+v", e)
-			return true
-		})
+		expectNone(t, s.store)
 	})
 }
 
@@ -482,10 +490,7 @@ func TestWhoIsTooLateIsNotTold(t *testing.T) {
 				if left := strings.Contains(string(items["test/conversations/a"].Value), "count"); err != nil || left != test.leave {
 					t.Errorf("stored is %s: %v", items["test/conversations/a"].Value, err)
 				}
-				s.store.Entries(t.Context(), func(e deadline.Entry) bool {
-					t.Errorf("left is %+v", e)
-					return true
-				})
+				expectNone(t, s.store)
 				second.say(t, "a")
 				texts(test.when)
 				time.Sleep(timeout)

@@ -158,8 +158,5 @@ func runSchedules(t *testing.T, seed uint64) {
 			t.Errorf("%s: left is %+v", id, last)
 		}
 	}
-	world.store.Entries(t.Context(), func(e deadline.Entry) bool {
-		t.Errorf("left is %+v", e)
-		return true
-	})
+	expectNone(t, world.store)
 }

@@ -9,8 +9,11 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/botlapse/botlapse/cosmos"
+	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/deadline/deadlinetest"
+	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/bolt"
 )
 
@@ -33,6 +36,21 @@ func openBolt(t testing.TB, path string) *deadline.Bolt {
 		t.Fatal(err)
 	}
 	return store
+}
+
+// openCosmos returns what one process has of an account, in which it makes what is
+// missing.
+func openCosmos(t testing.TB, server *cosmostest.Server) (state.Storage, deadline.Store) {
+	account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: server})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(account.Close)
+	initializer := &cosmos.Initializer{Account: account, Database: "bot", Conversation: "conversations", User: "users", Deadlines: "deadlines", TimeToLive: -1, CreateDatabase: true}
+	if err := initializer.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return cosmos.New(account, "bot", "conversations", nil), cosmos.NewDeadlines(account, "bot", "deadlines", nil)
 }
 
 // TestCorruptEntriesOfBoltAreInNobodysWay: they are listed as parked, and are

@@ -110,7 +110,7 @@ var variables = []variable{
 		func(c *config, v string) error { c.cosmos.user = v; return nil }},
 	{"CosmosDbDeadlineContainerId", "deadlines", "The container of the deadlines, if ExpireProactively is not false.",
 		func(c *config, v string) error { c.cosmos.deadlines = v; return nil }},
-	{"CosmosDbTimeToLive", "-1", "How many seconds the conversation state is kept after the last user input. -1 for\nExpireAfterSeconds and a day; nothing is deleted then if that is 0.",
+	{"CosmosDbTimeToLive", "-1", "How many seconds the conversation state is kept after the last user input. -1 for\nExpireAfterSeconds and a day; nothing is deleted then if that is 0. Unless\nExpireProactively is false, it is an hour more than ExpireAfterSeconds at least.",
 		func(c *config, v string) (err error) { c.cosmos.timeToLive, err = parseTTL(v); return err }},
 	{"CosmosDbInitialize", "true", "Whether serve creates what is missing, and checks what is there, at its start.",
 		func(c *config, v string) (err error) { c.cosmos.initialize, err = parseBool(v); return err }},

@@ -118,7 +118,7 @@ func (c *config) grace() time.Duration {
 // timeout.
 func (c *config) warnOfShortLife(logger *slog.Logger) {
 	if ttl := time.Duration(c.cosmos.timeToLive) * time.Second; ttl > 0 && ttl < c.expireAfter {
-		logger.Warn("CosmosDbTimeToLive is smaller than ExpireAfterSeconds: conversations are kept until they expire, and who writes after that finds a new one, without ExpireMessage",
+		logger.Warn("CosmosDbTimeToLive is smaller than ExpireAfterSeconds: conversations are kept until they expire, for an hour more if that is proactive, and who writes after that finds a new one, without ExpireMessage",
 			"CosmosDbTimeToLive", ttl, "ExpireAfterSeconds", c.expireAfter)
 	}
 }

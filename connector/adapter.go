@@ -199,7 +199,7 @@ func (a *Adapter) Ready(ctx context.Context) error {
 // if the body is too large; 400 if it is no activity, or is nested more than
 // 100 levels deep, or has more than 10000 members and elements. Fields that
 // package schema has no place for are dropped; values that are no objects are
-// held as package middleware's Value says; of fields that are there twice, the
+// held as package bot's Value says; of fields that are there twice, the
 // last one counts, or is laid over the others if they are objects or arrays.
 func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Activity, error) {
 	var id *identity

@@ -21,8 +21,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
-	"github.com/botlapse/botlapse/middleware"
 )
 
 const (
@@ -260,7 +260,7 @@ func (a *authority) activity() string {
 type door struct {
 	*authority
 	base    *connector.Adapter
-	bot     *middleware.Adapter
+	adapter *bot.Adapter
 	handler http.Handler
 	log     *syncBuffer
 	turns   atomic.Int64
@@ -282,10 +282,10 @@ func newDoor(t testing.TB, a *authority, options connector.Options) *door {
 	}
 	t.Cleanup(base.Close)
 	d.base = base
-	d.bot = middleware.NewAdapter(base)
-	d.bot.Logger = logger
-	t.Cleanup(func() { d.bot.Close(context.Background()) })
-	d.handler = d.bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	d.adapter = bot.NewAdapter(base)
+	d.adapter.Logger = logger
+	t.Cleanup(func() { d.adapter.Close(context.Background()) })
+	d.handler = d.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		d.turns.Add(1)
 		_, err := turn.SendText(ctx, "echo")
 		return err

@@ -11,8 +11,8 @@ calls, and proves who the bot is.
 		log.Fatal(err)
 	}
 	defer base.Close()
-	bot := middleware.NewAdapter(base)
-	http.Handle("/api/messages", bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	adapter := bot.NewAdapter(base)
+	http.Handle("/api/messages", adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		_, err := turn.SendText(ctx, "You said: "+turn.Activity.Text)
 		return err
 	}))

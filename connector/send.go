@@ -65,7 +65,7 @@ func (e *SendError) Permanent() bool {
 }
 
 // SendActivity sends an addressed activity: one with serviceUrl and
-// conversation, as package middleware's Turn makes them. It returns the id
+// conversation, as package bot's Turn makes them. It returns the id
 // that the channel gave it, "" if it gave none. An activity without type
 // becomes a message.
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
@@ -86,7 +87,7 @@ func expireAll(b *testing.B, storage state.Storage, store deadline.Store, due fu
 	told.left.Store(int64(b.N))
 	conversation := state.NewConversation(storage)
 	deadlines := deadline.New(store, conversation)
-	bot := middleware.NewAdapter(told, middleware.AutoSave(conversation),
+	adapter := bot.NewAdapter(told, middleware.AutoSave(conversation),
 		middleware.Expire(conversation, time.Nanosecond, nil))
 	failed := make(chan error, 64)
 	for w := range cap(failed) {
@@ -111,7 +112,7 @@ func expireAll(b *testing.B, storage state.Storage, store deadline.Store, due fu
 		}
 	}
 	b.ResetTimer()
-	runner := deadline.NewRunner(deadlines, bot, &deadline.Options{Message: deadline.Text("Goodbye."), MessagesPerSecond: -1})
+	runner := deadline.NewRunner(deadlines, adapter, &deadline.Options{Message: deadline.Text("Goodbye."), MessagesPerSecond: -1})
 	<-told.all
 	b.StopTimer()
 	runner.Close(context.Background())

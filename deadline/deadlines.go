@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -69,7 +69,7 @@ func New(store Store, conversation *state.Scope) *Deadlines {
 // conversation is looked at when due, or earlier. If the store fails, it tries
 // again with the next user input; until then, the conversation has no deadline,
 // or an older one. If the store takes longer than 2 s, nothing is armed for 5 s.
-func (d *Deadlines) Arm(ctx context.Context, turn *middleware.Turn, due time.Time) error {
+func (d *Deadlines) Arm(ctx context.Context, turn *bot.Turn, due time.Time) error {
 	if n, ok, err := d.outbox.Get(ctx); ok && n.Expiry != nil || err != nil {
 		if err := d.outbox.Set(ctx, &note{}); err != nil { // who writes need not be told
 			return err

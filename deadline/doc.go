@@ -3,11 +3,11 @@ Package deadline expires silent conversations when their time comes, without
 anybody writing: state is cleared, and the user is told if that is wanted.
 
 	deadlines := deadline.New(deadline.NewMemory(), conversation)
-	bot := middleware.NewAdapter(base,
+	bot := bot.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, 30*time.Minute, &middleware.ExpireOptions{Arm: deadlines.Arm}),
 	)
-	runner := deadline.NewRunner(deadlines, bot, &deadline.Options{
+	runner := deadline.NewRunner(deadlines, adapter, &deadline.Options{
 		Message: deadline.Text("You have been away for a while. Goodbye!"),
 	})
 	defer runner.Close(ctx)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
 )
@@ -58,7 +59,7 @@ func TestRedeliver(t *testing.T) {
 					return nil
 				}
 				r := s.start(t, deadline.Options{Message: deadline.Text(farewell), Redeliver: test.redeliver, MaxAttempts: 4,
-					Handler: func(_ context.Context, turn *middleware.Turn, expiry middleware.Expiry) error {
+					Handler: func(_ context.Context, turn *bot.Turn, expiry middleware.Expiry) error {
 						if turn.Activity.Conversation.ID != "a" || expiry.Timeout != timeout || expiry.Idle != timeout || expiry.At.Sub(expiry.LastAccessed) != timeout {
 							t.Errorf("the handler got %+v, %+v", turn.Activity, expiry)
 						}

@@ -14,6 +14,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/schema"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/middleware"
 )
@@ -25,12 +26,12 @@ type Options struct {
 	// Without it, for nil, and without Handler, conversations expire silently,
 	// and the next user input gets the notice of middleware.Expire. It is called
 	// on cleared state.
-	Message func(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) schema.Activity
+	Message func(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) schema.Activity
 
 	// Handler, if not nil, runs in the turn in which a conversation has
 	// expired, on cleared state and after the message, once. With it, as with
 	// a message, the next user input gets no notice.
-	Handler func(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) error
+	Handler func(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) error
 
 	// Redeliver has a message that was perhaps not sent, since the process
 	// ended or the channel failed, sent again, and a Handler that failed run
@@ -107,11 +108,11 @@ var errStopped = errors.New("runner closed")
 
 // Text returns a Message for [Options] that says text. The empty text is no
 // message.
-func Text(text string) func(context.Context, *middleware.Turn, middleware.Expiry) schema.Activity {
+func Text(text string) func(context.Context, *bot.Turn, middleware.Expiry) schema.Activity {
 	if text == "" {
 		return nil
 	}
-	return func(context.Context, *middleware.Turn, middleware.Expiry) schema.Activity {
+	return func(context.Context, *bot.Turn, middleware.Expiry) schema.Activity {
 		return schema.Activity{Type: schema.Message, Text: text}
 	}
 }
@@ -120,7 +121,7 @@ func Text(text string) func(context.Context, *middleware.Turn, middleware.Expiry
 // safe for concurrent use.
 type Runner struct {
 	deadlines *Deadlines
-	bot       *middleware.Adapter
+	adapter   *bot.Adapter
 	options   Options // with the defaults filled in
 
 	pace *pace
@@ -138,11 +139,11 @@ type Runner struct {
 // NewRunner starts a runner, which runs until Close. The bot must have
 // middleware.Expire of the same conversation state, with Arm of the deadlines.
 // In one process there is one runner of the same Deadlines.
-func NewRunner(deadlines *Deadlines, bot *middleware.Adapter, opts *Options) *Runner {
-	if deadlines == nil || bot == nil {
+func NewRunner(deadlines *Deadlines, adapter *bot.Adapter, opts *Options) *Runner {
+	if deadlines == nil || adapter == nil {
 		panic("deadline: nil Deadlines or Adapter")
 	}
-	r := &Runner{deadlines: deadlines, bot: bot, done: make(chan struct{})}
+	r := &Runner{deadlines: deadlines, adapter: adapter, done: make(chan struct{})}
 	if opts != nil {
 		r.options = *opts
 	}
@@ -420,7 +421,7 @@ func (r *Runner) warn(c Claim, message string, err error) {
 // about returns what is logged of a claim. Logs are not to say who talks.
 func (r *Runner) about(c Claim, err error) []any {
 	attributes := []any{"conversation", redact.Hash(c.Key), "late", time.Since(c.Due), "attempts", c.Attempts + 1, "error", redact.Text(err.Error(), c.Key)}
-	var panicked *middleware.PanicError
+	var panicked *bot.PanicError
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}

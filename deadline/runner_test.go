@@ -19,6 +19,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
@@ -67,11 +68,11 @@ func (c *channel) take() []string {
 // A replica is one process of a bot that counts messages.
 type replica struct {
 	*channel
-	bot    *middleware.Adapter
-	count  *state.Property[int]
-	runner *deadline.Runner
-	log    *bytes.Buffer
-	hold   time.Duration // how long a turn takes
+	adapter *bot.Adapter
+	count   *state.Property[int]
+	runner  *deadline.Runner
+	log     *bytes.Buffer
+	hold    time.Duration // how long a turn takes
 }
 
 type shared struct {
@@ -92,11 +93,11 @@ func (s *shared) start(t *testing.T, opts deadline.Options) *replica {
 	deadlines := deadline.New(s.store, conversation)
 	r := &replica{channel: s.channel, count: state.NewProperty[int](conversation, "count"), log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, nil))
-	r.bot = middleware.NewAdapter(s.channel, middleware.AutoSave(conversation),
+	r.adapter = bot.NewAdapter(s.channel, middleware.AutoSave(conversation),
 		middleware.Expire(conversation, cmp.Or(s.timeout, timeout), &middleware.ExpireOptions{Arm: deadlines.Arm}))
-	r.bot.Logger, r.bot.TurnTimeout = logger, s.turnTimeout
+	r.adapter.Logger, r.adapter.TurnTimeout = logger, s.turnTimeout
 	opts.Logger = logger
-	r.runner = deadline.NewRunner(deadlines, r.bot, &opts)
+	r.runner = deadline.NewRunner(deadlines, r.adapter, &opts)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
@@ -126,10 +127,10 @@ func (r *replica) say(t *testing.T, conversation string) {
 }
 
 func (r *replica) try(t *testing.T, conversation string) error {
-	return r.bot.Process(t.Context(), schema.Activity{
+	return r.adapter.Process(t.Context(), schema.Activity{
 		Type: schema.Message, Text: "hi", ChannelID: "test", ServiceURL: "https://test/",
 		Conversation: schema.ConversationAccount{ID: conversation}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"},
-	}, func(ctx context.Context, turn *middleware.Turn) error {
+	}, func(ctx context.Context, turn *bot.Turn) error {
 		n, err := r.count.GetOr(ctx, 0)
 		if err != nil {
 			return err
@@ -360,7 +361,7 @@ func TestP6P7PoisonDelaysNobody(t *testing.T) {
 			}
 			return nil
 		}}
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell), Concurrency: 4, MaxAttempts: 3, Handler: func(_ context.Context, turn *middleware.Turn, _ middleware.Expiry) error {
+		r := s.start(t, deadline.Options{Message: deadline.Text(farewell), Concurrency: 4, MaxAttempts: 3, Handler: func(_ context.Context, turn *bot.Turn, _ middleware.Expiry) error {
 			if turn.Activity.Conversation.ID == "panic" {
 				panic("ouch")
 			}
@@ -504,7 +505,7 @@ func TestTheHandlerRunsOnceWithACompleteTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		var seen []string
-		r := s.start(t, deadline.Options{Handler: func(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) error {
+		r := s.start(t, deadline.Options{Handler: func(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) error {
 			a := turn.Activity
 			seen = append(seen, fmt.Sprint(a.ChannelID, a.Conversation.ID, a.From.ID, a.Recipient.ID, a.ServiceURL, turn.Proactive(), expiry.Idle))
 			return nil
@@ -522,7 +523,7 @@ func TestCloseWaitsForRunningTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		var ended atomic.Bool
-		r := s.start(t, deadline.Options{Handler: func(ctx context.Context, _ *middleware.Turn, _ middleware.Expiry) error {
+		r := s.start(t, deadline.Options{Handler: func(ctx context.Context, _ *bot.Turn, _ middleware.Expiry) error {
 			select {
 			case <-time.After(time.Minute):
 				ended.Store(true)
@@ -538,7 +539,7 @@ func TestCloseWaitsForRunningTurns(t *testing.T) {
 		}
 
 		s.turnTimeout = -1
-		again := s.start(t, deadline.Options{Handler: func(ctx context.Context, _ *middleware.Turn, _ middleware.Expiry) error {
+		again := s.start(t, deadline.Options{Handler: func(ctx context.Context, _ *bot.Turn, _ middleware.Expiry) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}})
@@ -590,7 +591,7 @@ func TestASlowTurnKeepsItsClaim(t *testing.T) {
 		s.turnTimeout = -1
 		var runs atomic.Int64
 		for i := range 2 {
-			r := s.start(t, deadline.Options{Handler: func(context.Context, *middleware.Turn, middleware.Expiry) error {
+			r := s.start(t, deadline.Options{Handler: func(context.Context, *bot.Turn, middleware.Expiry) error {
 				runs.Add(1)
 				time.Sleep(10 * time.Minute)
 				return nil

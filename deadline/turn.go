@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
@@ -60,12 +61,12 @@ func (r *Runner) look(ctx context.Context, c Claim, late bool) (again time.Time,
 func (l *look) run(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil { // where the adapter was told not to
-			err = &middleware.PanicError{Value: v, Stack: debug.Stack()}
+			err = &bot.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
 	l.waits = false
 	l.inspection = middleware.Inspection{Conversation: l.deadlines.conversation, Decide: l.decide, Keep: []string{outboxProperty}}
-	return l.bot.Continue(middleware.Inspect(ctx, &l.inspection), l.claim.Reference, l.handle)
+	return l.adapter.Continue(middleware.Inspect(ctx, &l.inspection), l.claim.Reference, l.handle)
 }
 
 // over returns why the turn is to be run again, for what it has failed with.
@@ -90,7 +91,7 @@ func (l *look) tooLate(expiry middleware.Expiry) bool {
 }
 
 // decide is asked when the conversation is stale, before it is cleared.
-func (l *look) decide(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) (middleware.Decision, error) {
+func (l *look) decide(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) (middleware.Decision, error) {
 	late := l.tooLate(expiry)
 	l.left = late && l.options.LeaveLate
 	tell := l.options.Message != nil && !late
@@ -128,7 +129,7 @@ func (l *look) wait(ctx context.Context) error {
 }
 
 // handle is the handler of the turn.
-func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
+func (l *look) handle(ctx context.Context, turn *bot.Turn) error {
 	expiry := l.inspection.Expiry
 	l.committed = expiry != nil
 	n, ok, err := l.deadlines.outbox.Get(ctx)
@@ -163,13 +164,13 @@ func (l *look) handle(ctx context.Context, turn *middleware.Turn) error {
 		l.again = l.inspection.StaleAt
 	case !ok && l.claim.Attempts == 0:
 		// The turn that has armed the deadline may be running still.
-		l.again, l.attempts = time.Now().Add(cmp.Or(max(l.bot.TurnTimeout, 0), turnTimeout)), 1
+		l.again, l.attempts = time.Now().Add(cmp.Or(max(l.adapter.TurnTimeout, 0), turnTimeout)), 1
 	}
 	return nil
 }
 
 // deliver does what follows the clearing, and removes the note.
-func (l *look) deliver(ctx context.Context, turn *middleware.Turn, n *note) error {
+func (l *look) deliver(ctx context.Context, turn *bot.Turn, n *note) error {
 	expiry, outcome := *n.Expiry, "handled"
 	if !n.Told && l.options.Message != nil {
 		outcome = "told"
@@ -198,7 +199,7 @@ func (l *look) deliver(ctx context.Context, turn *middleware.Turn, n *note) erro
 	return l.deadlines.outbox.Set(ctx, &note{})
 }
 
-func (l *look) tell(ctx context.Context, turn *middleware.Turn, expiry middleware.Expiry) error {
+func (l *look) tell(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) error {
 	message := l.options.Message(ctx, turn, expiry)
 	if wire.IsZero(&message) {
 		return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
@@ -21,8 +22,8 @@ import (
 )
 
 // process runs a turn whose handler is h.
-func (r *replica) process(t *testing.T, conversation string, h middleware.Handler) error {
-	return r.bot.Process(t.Context(), schema.Activity{
+func (r *replica) process(t *testing.T, conversation string, h bot.Handler) error {
+	return r.adapter.Process(t.Context(), schema.Activity{
 		Type: schema.Message, Text: "hi", ChannelID: "test", ServiceURL: "https://test/",
 		Conversation: schema.ConversationAccount{ID: conversation}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"},
 	}, h)
@@ -46,12 +47,12 @@ func TestOnlyTheConversationOfTheDeadlinesIsAskedAbout(t *testing.T) {
 		s := newShared()
 		conversation, private := state.NewConversation(s.storage), state.NewPrivateConversation(s.storage)
 		deadlines := deadline.New(s.store, conversation)
-		r := &replica{channel: s.channel, bot: middleware.NewAdapter(s.channel, middleware.AutoSave(conversation, private),
+		r := &replica{channel: s.channel, adapter: bot.NewAdapter(s.channel, middleware.AutoSave(conversation, private),
 			middleware.Expire(conversation, 2*timeout, &middleware.ExpireOptions{Arm: deadlines.Arm}),
 			middleware.Expire(private, timeout, &middleware.ExpireOptions{Notice: middleware.NoticeText("")}))}
-		runner := deadline.NewRunner(deadlines, r.bot, &deadline.Options{Message: deadline.Text(farewell), Logger: slog.New(slog.DiscardHandler)})
+		runner := deadline.NewRunner(deadlines, r.adapter, &deadline.Options{Message: deadline.Text(farewell), Logger: slog.New(slog.DiscardHandler)})
 		defer runner.Close(context.Background())
-		nothing := func(context.Context, *middleware.Turn) error { return nil }
+		nothing := func(context.Context, *bot.Turn) error { return nil }
 		for range 2 {
 			if err := r.process(t, "a", nothing); err != nil {
 				t.Fatal(err)
@@ -77,14 +78,14 @@ func TestAHandlerMayWriteElsewhere(t *testing.T) {
 		s.channel.take()
 		time.Sleep(timeout)
 		agent := schema.ConversationReference{ChannelID: "test", ServiceURL: "https://test/", Conversation: schema.ConversationAccount{ID: "agent"}, User: schema.ChannelAccount{ID: "u1"}}
-		r := s.start(t, deadline.Options{Concurrency: 1, Message: deadline.Text(farewell), Handler: func(ctx context.Context, turn *middleware.Turn, _ middleware.Expiry) error {
-			if _, ok := middleware.Expired(ctx); !ok {
+		r := s.start(t, deadline.Options{Concurrency: 1, Message: deadline.Text(farewell), Handler: func(ctx context.Context, turn *bot.Turn, _ middleware.Expiry) error {
+			if _, ok := middleware.Expired(turn); !ok {
 				t.Error("the turn of an expiry says that there was none")
 			}
 			if turn.Activity.Conversation.ID == "agent" {
 				return nil
 			}
-			return first.bot.Continue(ctx, agent, func(ctx context.Context, turn *middleware.Turn) error {
+			return first.adapter.Continue(ctx, agent, func(ctx context.Context, turn *bot.Turn) error {
 				_, err := turn.SendText(ctx, "please take over")
 				return err
 			})
@@ -154,7 +155,7 @@ func TestATurnThatFailsPutsNothingOff(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		r.say(t, "a")
 		time.Sleep(21 * time.Minute) // the deadline was moved to 50 min
-		if r.process(t, "a", func(context.Context, *middleware.Turn) error { return errors.New("fails") }) == nil {
+		if r.process(t, "a", func(context.Context, *bot.Turn) error { return errors.New("fails") }) == nil {
 			t.Error("the turn has not failed")
 		}
 		s.channel.take()
@@ -231,11 +232,11 @@ func TestKeepDoesNotTellTwice(t *testing.T) {
 		}}
 		conversation := state.NewConversation(s.storage)
 		deadlines := deadline.New(s.store, conversation)
-		r := &replica{channel: s.channel, bot: middleware.NewAdapter(s.channel, middleware.AutoSave(conversation),
+		r := &replica{channel: s.channel, adapter: bot.NewAdapter(s.channel, middleware.AutoSave(conversation),
 			middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Arm: deadlines.Arm, Keep: []string{"lastAccessed"}}))}
-		runner := deadline.NewRunner(deadlines, r.bot, &deadline.Options{Message: deadline.Text(farewell), Logger: slog.New(slog.DiscardHandler)})
+		runner := deadline.NewRunner(deadlines, r.adapter, &deadline.Options{Message: deadline.Text(farewell), Logger: slog.New(slog.DiscardHandler)})
 		defer runner.Close(context.Background())
-		if err := r.process(t, "a", func(context.Context, *middleware.Turn) error { return nil }); err != nil {
+		if err := r.process(t, "a", func(context.Context, *bot.Turn) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * timeout)
@@ -249,7 +250,7 @@ func TestSlowTurnsHoldUpOnlyThemselves(t *testing.T) {
 		s := newShared()
 		s.turnTimeout = -1
 		release := make(chan struct{})
-		r := s.start(t, deadline.Options{Concurrency: 8, Message: deadline.Text(farewell), MessagesPerSecond: -1, Handler: func(_ context.Context, turn *middleware.Turn, _ middleware.Expiry) error {
+		r := s.start(t, deadline.Options{Concurrency: 8, Message: deadline.Text(farewell), MessagesPerSecond: -1, Handler: func(_ context.Context, turn *bot.Turn, _ middleware.Expiry) error {
 			if strings.HasPrefix(turn.Activity.Conversation.ID, "slow") {
 				<-release
 			}

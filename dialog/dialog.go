@@ -21,7 +21,7 @@ the answer, understands it, asks again where it does not, and goes on.
 		dialog.NewTextPrompt("name", nil),
 	)
 
-	bot.Process(ctx, activity, func(ctx context.Context, turn *middleware.Turn) error {
+	adapter.Process(ctx, activity, func(ctx context.Context, turn *bot.Turn) error {
 		_, err := dialogs.Run(ctx, turn, "greet")
 		return err
 	})

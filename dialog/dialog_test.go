@@ -13,8 +13,8 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/dialog"
-	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -244,7 +244,7 @@ func TestSetBeginInterrupts(t *testing.T) {
 		dialog.NewWaterfall("help", say("This is help.")),
 		dialog.NewComponent("long help", "steps", dialog.NewWaterfall("steps", ask("p", asking("More?")), say("Done."))))
 	run := c.handler
-	c.handler = func(ctx context.Context, turn *middleware.Turn) (err error) {
+	c.handler = func(ctx context.Context, turn *bot.Turn) (err error) {
 		switch text := turn.Activity.Text; text {
 		case "help", "long help":
 			c.result, err = c.set.Begin(ctx, turn, text, nil)
@@ -479,7 +479,7 @@ func TestCorruptStateIsLogged(t *testing.T) {
 
 func TestCorruptStateBelowAnInterruption(t *testing.T) {
 	c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("help", say("This is help.")))
-	c.handler = func(ctx context.Context, turn *middleware.Turn) (err error) {
+	c.handler = func(ctx context.Context, turn *bot.Turn) (err error) {
 		c.result, err = c.set.Begin(ctx, turn, "help", nil)
 		return err
 	}
@@ -797,7 +797,7 @@ func TestAnEmptyStackHasNoState(t *testing.T) {
 func TestWhatWasSentBeforeDoesNotSilenceTheQuestion(t *testing.T) {
 	c := newChat(t, dialog.NewNumberPrompt("p", nil), dialog.NewWaterfall("main", ask("p", asking("How many?")), end))
 	run := c.handler
-	c.handler = func(ctx context.Context, turn *middleware.Turn) error {
+	c.handler = func(ctx context.Context, turn *bot.Turn) error {
 		if _, err := turn.Send(ctx, schema.Activity{Type: schema.Typing}); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/dialog"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
@@ -23,15 +24,15 @@ func (printer) SendActivity(_ context.Context, a schema.Activity) (string, error
 // converse runs a turn for each text that a user says to a bot with dialogs,
 // the first of which is called "main".
 func converse(conversation *state.Scope, dialogs *dialog.Set, texts ...string) {
-	bot := middleware.NewAdapter(printer{}, middleware.AutoSave(conversation))
+	adapter := bot.NewAdapter(printer{}, middleware.AutoSave(conversation))
 	for _, text := range texts {
 		fmt.Println(">", text)
-		err := bot.Process(context.Background(), schema.Activity{
+		err := adapter.Process(context.Background(), schema.Activity{
 			Type:         schema.Message,
 			Text:         text,
 			ChannelID:    "test",
 			Conversation: schema.ConversationAccount{ID: "1"},
-		}, func(ctx context.Context, turn *middleware.Turn) error {
+		}, func(ctx context.Context, turn *bot.Turn) error {
 			_, err := dialogs.Run(ctx, turn, "main")
 			return err
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/dialog"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
@@ -70,12 +71,12 @@ func (s *storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 type chat struct {
 	t       *testing.T
 	set     *dialog.Set
-	handler middleware.Handler
+	handler bot.Handler
 	channel string
 
 	base    base
 	storage storage
-	adapter *middleware.Adapter
+	adapter *bot.Adapter
 	result  dialog.Result // of the last turn
 	reports []error
 }
@@ -85,11 +86,11 @@ func newChat(t *testing.T, dialogs ...dialog.Dialog) *chat {
 	conversation := state.NewConversation(&c.storage)
 	c.set = dialog.NewSet(conversation, dialogs...)
 	c.set.Report = func(_ context.Context, err error) { c.reports = append(c.reports, err) }
-	c.handler = func(ctx context.Context, turn *middleware.Turn) (err error) {
+	c.handler = func(ctx context.Context, turn *bot.Turn) (err error) {
 		c.result, err = c.set.Run(ctx, turn, "main")
 		return err
 	}
-	c.adapter = middleware.NewAdapter(&c.base, middleware.AutoSave(conversation))
+	c.adapter = bot.NewAdapter(&c.base, middleware.AutoSave(conversation))
 	return c
 }
 

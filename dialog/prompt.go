@@ -10,9 +10,9 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/object"
 	"github.com/botlapse/botlapse/internal/wire"
-	"github.com/botlapse/botlapse/middleware"
 )
 
 // PromptOptions say what a prompt asks.
@@ -42,7 +42,7 @@ type Validator[T any] func(ctx context.Context, attempt *Attempt[T]) (accept boo
 // An Attempt is one answer of the user's to a prompt.
 type Attempt[T any] struct {
 	// Turn is the turn that brought the answer.
-	Turn *middleware.Turn
+	Turn *bot.Turn
 
 	// Number counts the answers to this prompt, from 1.
 	Number int

@@ -10,8 +10,8 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/dialog"
-	"github.com/botlapse/botlapse/middleware"
 )
 
 func TestPromptRecognizes(t *testing.T) {
@@ -140,7 +140,7 @@ func TestValidator(t *testing.T) {
 
 func TestPromptOnTheWire(t *testing.T) {
 	card := schema.Attachment{ContentType: "application/vnd.microsoft.card.hero", Content: map[string]any{"title": "<A>"}}
-	action := schema.SuggestedActions{Actions: []schema.CardAction{{Type: schema.ImBack, Title: "A", Value: middleware.Value("a")}}}
+	action := schema.SuggestedActions{Actions: []schema.CardAction{{Type: schema.ImBack, Title: "A", Value: bot.Value("a")}}}
 	for _, tt := range []struct {
 		name    string
 		channel string

@@ -9,7 +9,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/bot"
 )
 
 // heroCardType is the content type of a [HeroCard].
@@ -62,7 +62,7 @@ func renderChoices(channelID, text string, choices []Choice) schema.Activity {
 func suggest(text string, choices []Choice) schema.Activity {
 	actions := make([]schema.CardAction, len(choices))
 	for i, c := range choices {
-		actions[i] = schema.CardAction{Type: schema.ImBack, Title: c.Value, Value: middleware.Value(c.Value)}
+		actions[i] = schema.CardAction{Type: schema.ImBack, Title: c.Value, Value: bot.Value(c.Value)}
 	}
 	return schema.Activity{Text: text, SuggestedActions: schema.SuggestedActions{Actions: actions}}
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -43,7 +43,7 @@ func NewSet(conversation *state.Scope, dialogs ...Dialog) *Set {
 // Run continues the conversation's dialogs. If there are none, or none that
 // could be continued, and the turn is a message, it begins the dialog called
 // id.
-func (s *Set) Run(ctx context.Context, turn *middleware.Turn, id string) (Result, error) {
+func (s *Set) Run(ctx context.Context, turn *bot.Turn, id string) (Result, error) {
 	r, err := s.Continue(ctx, turn)
 	if err != nil || r.Status != Empty || turn.Activity.Type != schema.Message {
 		return r, err
@@ -56,7 +56,7 @@ func (s *Set) Run(ctx context.Context, turn *middleware.Turn, id string) (Result
 //
 // The dialogs of this package wait for messages; they take no notice of other
 // activities.
-func (s *Set) Continue(ctx context.Context, turn *middleware.Turn) (Result, error) {
+func (s *Set) Continue(ctx context.Context, turn *bot.Turn) (Result, error) {
 	stack, err := s.load(ctx, turn)
 	if err != nil || len(stack.frames) == 0 {
 		return Result{}, err
@@ -70,7 +70,7 @@ func (s *Set) Continue(ctx context.Context, turn *middleware.Turn) (Result, erro
 // Dialogs that are under way go on when it ends; a prompt among them asks
 // again. If they then turn out to be of no use, all are dropped, and the result
 // is Empty.
-func (s *Set) Begin(ctx context.Context, turn *middleware.Turn, id string, options any) (Result, error) {
+func (s *Set) Begin(ctx context.Context, turn *bot.Turn, id string, options any) (Result, error) {
 	stack, err := s.load(ctx, turn)
 	if err != nil {
 		return Result{}, err
@@ -96,7 +96,7 @@ func (s *Set) Cancel(ctx context.Context) error {
 
 // load returns the conversation's stack: an empty one if what is stored cannot
 // be used.
-func (s *Set) load(ctx context.Context, turn *middleware.Turn) (*Stack, error) {
+func (s *Set) load(ctx context.Context, turn *bot.Turn) (*Stack, error) {
 	stack := newStack(turn, s.dialogs)
 	data, ok, err := s.stored.Get(ctx)
 	if err != nil || !ok {

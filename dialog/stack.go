@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"unicode/utf16"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/object"
-	"github.com/botlapse/botlapse/middleware"
 )
 
 // Bounds beyond which a bot is in a loop, or what is stored was never a stack.
@@ -70,7 +70,7 @@ func (r registry) version() string {
 // and for one goroutine.
 type Stack struct {
 	// Turn is the turn that is being handled.
-	Turn *middleware.Turn
+	Turn *bot.Turn
 
 	dialogs registry
 	parent  *Stack // the stack that the component is on; nil for that of a Set
@@ -88,7 +88,7 @@ type frame struct {
 }
 
 // newStack returns an empty stack for one turn.
-func newStack(turn *middleware.Turn, dialogs registry) *Stack {
+func newStack(turn *bot.Turn, dialogs registry) *Stack {
 	return &Stack{Turn: turn, dialogs: dialogs, begun: new(int)}
 }
 

@@ -10,8 +10,8 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/object"
-	"github.com/botlapse/botlapse/middleware"
 )
 
 // A StepFunc is one step of a waterfall. It ends by returning what one of the
@@ -108,7 +108,7 @@ func newInstanceID() json.RawMessage {
 // is the step's to return.
 type Step struct {
 	// Turn is the turn that is being handled.
-	Turn *middleware.Turn
+	Turn *bot.Turn
 
 	// Index is the step's place in the waterfall, from 0.
 	Index int

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
@@ -49,8 +50,8 @@ func BenchmarkHTTPTurnOnVercel(b *testing.B) {
 	defer base.Close()
 	conversation := state.NewConversation(cosmos.New(account, "bot", "conversations", nil))
 	user := state.NewUser(cosmos.New(account, "bot", "users", nil))
-	bot := middleware.NewAdapter(base, middleware.AutoSave(conversation, user), middleware.Expire(conversation, time.Hour, nil))
-	server := httptest.NewServer(bot.HTTPHandler(userprofile.New(conversation, user).Handle))
+	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user), middleware.Expire(conversation, time.Hour, nil))
+	server := httptest.NewServer(adapter.HTTPHandler(userprofile.New(conversation, user).Handle))
 	defer server.Close()
 
 	texts := []string{"hi", "bus", "Ada", "no", "skip", "yes"}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/internal/wire"
@@ -150,8 +151,8 @@ func goTurnOn(t *testing.T, storage state.Storage, activity json.RawMessage) []a
 	conversation, user := state.NewConversation(storage), state.NewUser(storage)
 	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
 	base := &collector{replies: []any{}}
-	bot := middleware.NewAdapter(base, middleware.AutoSave(conversation, user))
-	if err := bot.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
+	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user))
+	if err := adapter.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
 		t.Fatal(err)
 	}
 	return base.replies

@@ -21,6 +21,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
@@ -30,7 +31,7 @@ import (
 type documents map[string]json.RawMessage
 
 // A bot handles one turn on the documents of a shared storage.
-type bot func(t *testing.T, activity json.RawMessage, before documents) (replies []any, after documents)
+type adapter func(t *testing.T, activity json.RawMessage, before documents) (replies []any, after documents)
 
 // TestAConversationMovesBetweenJavaScriptAndGo plays the recorded
 // conversations with a JavaScript and a Go bot that take turns on the same
@@ -41,7 +42,7 @@ func TestAConversationMovesBetweenJavaScriptAndGo(t *testing.T) {
 		t.Fatal("no recorded conversations", err)
 	}
 	for _, file := range files {
-		for name, bots := range map[string][]bot{
+		for name, bots := range map[string][]adapter{
 			"JavaScript begins": {startJavaScript(t), goTurn},
 			"Go begins":         {goTurn, startJavaScript(t)},
 			"Go alone":          {goTurn},
@@ -51,7 +52,7 @@ func TestAConversationMovesBetweenJavaScriptAndGo(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, file string, bots []bot) {
+func play(t *testing.T, file string, bots []adapter) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +82,7 @@ func encode(v any) []byte {
 }
 
 // startJavaScript starts the JavaScript bot.
-func startJavaScript(t *testing.T) bot {
+func startJavaScript(t *testing.T) adapter {
 	ask := startNode(t, "turn.js")
 	return func(t *testing.T, activity json.RawMessage, before documents) ([]any, documents) {
 		var result struct {
@@ -151,8 +152,8 @@ func goTurn(t *testing.T, activity json.RawMessage, before documents) ([]any, do
 	conversation, user := state.NewConversation(storage), state.NewUser(storage)
 	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
 	base := &collector{replies: []any{}}
-	bot := middleware.NewAdapter(base, middleware.AutoSave(conversation, user))
-	if err := bot.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
+	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user))
+	if err := adapter.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
 		t.Fatal(err)
 	}
 	stored, err := storage.Read(t.Context(), []string{

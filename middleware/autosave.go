@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -18,12 +19,12 @@ const saveTimeout = 10 * time.Second
 //
 // A turn whose context is done when the handler returns, because the client
 // went away, is saved too.
-func AutoSave(scopes ...*state.Scope) Middleware {
+func AutoSave(scopes ...*state.Scope) bot.Middleware {
 	if slices.Contains(scopes, nil) {
 		panic("middleware: AutoSave of a nil scope")
 	}
-	return func(next Handler) Handler {
-		return func(ctx context.Context, turn *Turn) error {
+	return func(next bot.Handler) bot.Handler {
+		return func(ctx context.Context, turn *bot.Turn) error {
 			if err := next(ctx, turn); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/statetest"
@@ -30,7 +31,7 @@ func TestOneScopeThatCannotBeSavedDoesNotKeepTheOtherFromIt(t *testing.T) {
 	}}
 	c := newCounter(faults, 0, nil)
 	for range 2 {
-		if err := c.bot.Process(t.Context(), message("a"), c.handle); !errors.Is(err, down) {
+		if err := c.adapter.Process(t.Context(), message("a"), c.handle); !errors.Is(err, down) {
 			t.Errorf("error is %v, want the storage's", err)
 		}
 	}
@@ -39,7 +40,16 @@ func TestOneScopeThatCannotBeSavedDoesNotKeepTheOtherFromIt(t *testing.T) {
 
 func TestAutoSaveOutsideOfAnAdapterIsAnError(t *testing.T) {
 	h := middleware.AutoSave(state.NewUser(state.NewMemory()))(silent)
-	if err := h(t.Context(), &middleware.Turn{}); !errors.Is(err, state.ErrNoTurn) {
+	if err := h(t.Context(), &bot.Turn{}); !errors.Is(err, state.ErrNoTurn) {
 		t.Errorf("error is %v, want ErrNoTurn", err)
 	}
+}
+
+func TestAutoSaveOfANilScopePanics(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	middleware.AutoSave(nil)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
@@ -88,6 +89,9 @@ func (b *base) SendActivity(ctx context.Context, a schema.Activity) (id string, 
 
 const notice = "Welcome back!  Let's start over from the beginning."
 
+// silent is a handler that says nothing.
+func silent(context.Context, *bot.Turn) error { return nil }
+
 // A message returns a message of user u1 in conversation c1.
 func message(text string) schema.Activity {
 	return schema.Activity{
@@ -118,7 +122,7 @@ type counter struct {
 	inConversation     *state.Property[int]
 	ofUser             *state.Property[int]
 	base               *base
-	bot                *middleware.Adapter
+	adapter            *bot.Adapter
 }
 
 // newCounter returns a counter over storage whose conversations expire.
@@ -126,14 +130,14 @@ func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.E
 	c := &counter{conversation: state.NewConversation(storage), user: state.NewUser(storage), base: &base{}}
 	c.inConversation = state.NewProperty[int](c.conversation, "count")
 	c.ofUser = state.NewProperty[int](c.user, "count")
-	c.bot = middleware.NewAdapter(c.base,
+	c.adapter = bot.NewAdapter(c.base,
 		middleware.AutoSave(c.conversation, c.user),
 		middleware.Expire(c.conversation, timeout, opts),
 	)
 	return c
 }
 
-func (c *counter) handle(ctx context.Context, turn *middleware.Turn) error {
+func (c *counter) handle(ctx context.Context, turn *bot.Turn) error {
 	if turn.Activity.Type != schema.Message {
 		return nil
 	}
@@ -154,7 +158,7 @@ func (c *counter) handle(ctx context.Context, turn *middleware.Turn) error {
 
 func (c *counter) process(t *testing.T, a schema.Activity) []string {
 	t.Helper()
-	if err := c.bot.Process(t.Context(), a, c.handle); err != nil {
+	if err := c.adapter.Process(t.Context(), a, c.handle); err != nil {
 		t.Errorf("%s %q: %v", a.Type, a.Text, err)
 	}
 	return c.base.texts()

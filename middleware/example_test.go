@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
@@ -29,11 +29,11 @@ func Example_expireAfterSilence() {
 	conversation := state.NewConversation(storage)
 	asked := state.NewProperty[string](conversation, "asked")
 
-	bot := middleware.NewAdapter(printer{},
+	adapter := bot.NewAdapter(printer{},
 		middleware.AutoSave(conversation),
 		middleware.Expire(conversation, 30*time.Minute, nil),
 	)
-	handler := func(ctx context.Context, turn *middleware.Turn) error {
+	handler := func(ctx context.Context, turn *bot.Turn) error {
 		question, ok, err := asked.Get(ctx)
 		if err != nil {
 			return err
@@ -54,7 +54,7 @@ func Example_expireAfterSilence() {
 	storage.Write(context.Background(), map[string]state.Item{"webchat/conversations/c1": {Value: left}})
 
 	for _, text := range []string{"hi", "12 March"} {
-		err := bot.Process(context.Background(), schema.Activity{
+		err := adapter.Process(context.Background(), schema.Activity{
 			Type:         schema.Message,
 			Text:         text,
 			ChannelID:    "webchat",
@@ -69,39 +69,4 @@ func Example_expireAfterSilence() {
 	// bot: Welcome back!  Let's start over from the beginning.
 	// bot: Your birthday?
 	// bot: Your birthday? 12 March, then.
-}
-
-// A handler that was written for msbotbuilder-go runs in the middleware as it is.
-func ExampleHandleActivity() {
-	bot := middleware.NewAdapter(printer{})
-	echo := middleware.HandleActivity(activity.HandlerFuncs{
-		OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
-			return turn.SendActivity(activity.MsgOptionText("Echo: " + turn.Activity.Text))
-		},
-	})
-	if err := bot.Process(context.Background(), schema.Activity{Type: schema.Message, Text: "hi"}, echo); err != nil {
-		fmt.Println(err)
-	}
-	// Output:
-	// bot: Echo: hi
-}
-
-// Hours later, the bot writes by itself.
-func ExampleAdapter_Continue() {
-	bot := middleware.NewAdapter(printer{})
-	var ref schema.ConversationReference
-	bot.Process(context.Background(), schema.Activity{Type: schema.Message, Text: "Call me."}, func(ctx context.Context, turn *middleware.Turn) error {
-		ref = turn.Reference()
-		return nil
-	})
-
-	err := bot.Continue(context.Background(), ref, func(ctx context.Context, turn *middleware.Turn) error {
-		_, err := turn.SendText(ctx, "You asked for a call.")
-		return err
-	})
-	if err != nil {
-		fmt.Println(err)
-	}
-	// Output:
-	// bot: You asked for a call.
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/botlapse/botlapse/bot"
+
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/internal/wire"
@@ -30,12 +32,12 @@ type ExpireOptions struct {
 	// Notice returns what the user is told when a conversation has expired;
 	// the empty activity means nothing. The default, for nil, is
 	// NoticeText("Welcome back!  Let's start over from the beginning.").
-	Notice func(ctx context.Context, turn *Turn, expiry Expiry) schema.Activity
+	Notice func(ctx context.Context, turn *bot.Turn, expiry Expiry) schema.Activity
 
 	// IsUserInput reports whether a user caused the activity on purpose. It
 	// is not asked in proactive turns, which never are user input. The
 	// default, for nil, is [IsUserInput].
-	IsUserInput func(turn *Turn) bool
+	IsUserInput func(turn *bot.Turn) bool
 
 	// Grace is how much longer than the timeout the storage keeps a silent
 	// conversation. A user who is away for longer than both finds a new
@@ -49,18 +51,21 @@ type ExpireOptions struct {
 	// before, which is what counts if this turn fails, or of this one if it is
 	// the first. What Arm changes in the conversation state is saved with the
 	// turn. Its error is reported. Package deadline has one.
-	Arm func(ctx context.Context, turn *Turn, due time.Time) error
+	Arm func(ctx context.Context, turn *bot.Turn, due time.Time) error
 
 	// OnExpire, if not nil, is called once for each expiry, with the user input
 	// that gets the notice: when the cleared state is stored, and before the
 	// user is told.
-	OnExpire func(ctx context.Context, turn *Turn, expiry Expiry)
+	OnExpire func(ctx context.Context, turn *bot.Turn, expiry Expiry)
 
 	// Report is called with what went wrong without failing the turn: a
 	// notice that could not be sent, or a last user input that is no time.
 	// The default, for nil, is a warning to the adapter's Logger.
-	Report func(ctx context.Context, turn *Turn, err error)
+	Report func(ctx context.Context, turn *bot.Turn, err error)
 }
+
+// roleBot is the role of an account that is no user.
+const roleBot schema.RoleTypes = "bot"
 
 const (
 	defaultProperty = "lastAccessed"
@@ -81,20 +86,20 @@ type Expiry struct {
 	At           time.Time     // when the limit was reached: LastAccessed plus Timeout
 }
 
+// expiryKey is the key under which a turn holds its Expiry.
+type expiryKey struct{}
+
 // Expired reports whether the conversation was found expired in this turn, and
 // how.
-func Expired(ctx context.Context) (Expiry, bool) {
-	turn, ok := ctx.Value(turnKey{}).(*Turn)
-	if !ok || turn.expiry == nil {
-		return Expiry{}, false
-	}
-	return *turn.expiry, true
+func Expired(turn *bot.Turn) (Expiry, bool) {
+	expiry, ok := turn.Value(expiryKey{}).(Expiry)
+	return expiry, ok
 }
 
 // NoticeText returns a notice for [ExpireOptions] that says text. The empty
 // text is no notice.
-func NoticeText(text string) func(context.Context, *Turn, Expiry) schema.Activity {
-	return func(context.Context, *Turn, Expiry) schema.Activity {
+func NoticeText(text string) func(context.Context, *bot.Turn, Expiry) schema.Activity {
+	return func(context.Context, *bot.Turn, Expiry) schema.Activity {
 		if text == "" {
 			return schema.Activity{}
 		}
@@ -104,7 +109,7 @@ func NoticeText(text string) func(context.Context, *Turn, Expiry) schema.Activit
 
 // IsUserInput reports whether a turn's activity is a message or an invoke that
 // did not come from a bot.
-func IsUserInput(turn *Turn) bool {
+func IsUserInput(turn *bot.Turn) bool {
 	a := &turn.Activity
 	if a.From.Role == roleBot || a.From.ID != "" && a.From.ID == a.Recipient.ID {
 		return false
@@ -136,7 +141,7 @@ func IsUserInput(turn *Turn) bool {
 //
 // Each Expire tells the user. To expire a private conversation too, list a
 // second one with the notice NoticeText("").
-func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOptions) Middleware {
+func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOptions) bot.Middleware {
 	if conversation == nil {
 		panic("middleware: Expire of a nil scope")
 	}
@@ -166,16 +171,16 @@ func Expire(conversation *state.Scope, timeout time.Duration, opts *ExpireOption
 		e.lifetime = math.MaxInt64
 	}
 	if e.Report == nil {
-		e.Report = func(ctx context.Context, turn *Turn, err error) {
-			turn.adapter.logger().WarnContext(ctx, "expire", "channel", turn.Activity.ChannelID, "error", turn.redact(err))
+		e.Report = func(ctx context.Context, turn *bot.Turn, err error) {
+			turn.Logger().WarnContext(ctx, "expire", "error", turn.Redact(err))
 		}
 	}
 	e.Keep = slices.Clone(e.Keep)
 	e.keepAll = append(slices.Clone(e.Keep), e.Property)
 	e.last = state.NewProperty[lastAccessed](conversation, e.Property)
 	e.last.Merge = latest
-	return func(next Handler) Handler {
-		return func(ctx context.Context, turn *Turn) error {
+	return func(next bot.Handler) bot.Handler {
+		return func(ctx context.Context, turn *bot.Turn) error {
 			if err := e.before(ctx, turn); err != nil {
 				return err
 			}
@@ -223,7 +228,7 @@ type Inspection struct {
 	// cleared state is stored, the conversation is judged anew, and Decide may
 	// be asked again. Its error fails the turn, and nothing is stored. The
 	// default, for nil, is ExpireSilently.
-	Decide func(ctx context.Context, turn *Turn, expiry Expiry) (Decision, error)
+	Decide func(ctx context.Context, turn *bot.Turn, expiry Expiry) (Decision, error)
 
 	// Keep names properties that are not cleared, besides those of
 	// [ExpireOptions]: Decide may set them, and they are stored with the cleared
@@ -238,7 +243,7 @@ type Inspection struct {
 	// it has no record of user input.
 	StaleAt time.Time
 
-	turn *Turn
+	turn *bot.Turn
 }
 
 type inspectionKey struct{}
@@ -250,7 +255,7 @@ func Inspect(ctx context.Context, in *Inspection) context.Context {
 }
 
 // inspection returns the one that is made in this turn of this conversation.
-func (e *expirer) inspection(ctx context.Context, turn *Turn) *Inspection {
+func (e *expirer) inspection(ctx context.Context, turn *bot.Turn) *Inspection {
 	if !turn.Proactive() {
 		return &Inspection{}
 	}
@@ -263,7 +268,7 @@ func (e *expirer) inspection(ctx context.Context, turn *Turn) *Inspection {
 }
 
 // before does what comes before the handler.
-func (e *expirer) before(ctx context.Context, turn *Turn) error {
+func (e *expirer) before(ctx context.Context, turn *bot.Turn) error {
 	input := !turn.Proactive() && e.ExpireOptions.IsUserInput(turn)
 	expiry, staleAt, err := e.check(ctx, turn, input)
 	if err != nil {
@@ -277,7 +282,7 @@ func (e *expirer) before(ctx context.Context, turn *Turn) error {
 	if expiry == nil {
 		return nil
 	}
-	turn.expiry = expiry
+	turn.SetValue(expiryKey{}, *expiry)
 	if input {
 		if e.OnExpire != nil {
 			e.OnExpire(ctx, turn, *expiry)
@@ -294,7 +299,7 @@ func (e *expirer) before(ctx context.Context, turn *Turn) error {
 // check judges the conversation, clears it if it is stale, and records user
 // input. It returns how the conversation has expired, if it has, and when it
 // becomes stale if this turn comes to nothing.
-func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (*Expiry, time.Time, error) {
+func (e *expirer) check(ctx context.Context, turn *bot.Turn, input bool) (*Expiry, time.Time, error) {
 	now := turn.Arrived()
 	in := e.inspection(ctx, turn)
 	for attempt := 1; ; attempt++ {
@@ -353,7 +358,7 @@ func (e *expirer) check(ctx context.Context, turn *Turn, input bool) (*Expiry, t
 }
 
 // clear clears a stale conversation, unless it is to be left.
-func (e *expirer) clear(ctx context.Context, turn *Turn, in *Inspection, expiry Expiry, input bool) (left bool, err error) {
+func (e *expirer) clear(ctx context.Context, turn *bot.Turn, in *Inspection, expiry Expiry, input bool) (left bool, err error) {
 	if input {
 		return false, e.conversation.Clear(ctx, e.Keep...)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/statetest"
@@ -132,7 +133,7 @@ func TestP3OnlyUserInputExtendsAConversation(t *testing.T) {
 			if test.change != nil {
 				test.change(&a)
 			}
-			c.bot.Process(t.Context(), a, func(context.Context, *middleware.Turn) error { return nil })
+			c.adapter.Process(t.Context(), a, func(context.Context, *bot.Turn) error { return nil })
 			time.Sleep(time.Nanosecond)
 			if test.extends {
 				c.say(t, "b", "b: 2 here, 2 in all")
@@ -151,18 +152,18 @@ func TestOtherActivitiesFindClearedStateAndLeaveTheNoticeToTheNextMessage(t *tes
 		faults := &statetest.Faults{Storage: memory}
 		expiries := 0
 		c := newCounter(faults, timeout, &middleware.ExpireOptions{
-			OnExpire: func(context.Context, *middleware.Turn, middleware.Expiry) { expiries++ },
+			OnExpire: func(context.Context, *bot.Turn, middleware.Expiry) { expiries++ },
 		})
 		c.say(t, "a", "a: 1 here, 1 in all")
 		time.Sleep(timeout)
 		typing := message("")
 		typing.Type = schema.Typing
 		for range 3 {
-			if err := c.bot.Process(t.Context(), typing, func(ctx context.Context, turn *middleware.Turn) error {
+			if err := c.adapter.Process(t.Context(), typing, func(ctx context.Context, turn *bot.Turn) error {
 				if n, ok, err := c.inConversation.Get(ctx); ok || err != nil {
 					t.Errorf("count is %d, %v; want none", n, err)
 				}
-				if e, ok := middleware.Expired(ctx); !ok || e.Timeout != timeout {
+				if e, ok := middleware.Expired(turn); !ok || e.Timeout != timeout {
 					t.Errorf("Expired is %v, %v", e, ok)
 				}
 				return nil
@@ -193,13 +194,13 @@ func TestP4TheMessageThatRevealedTheExpiryIsHandledUnchanged(t *testing.T) {
 		sent := withID("m2", message("book a flight"))
 		sent.Value = map[string]any{"card": "x"}
 		handled := false
-		if err := c.bot.Process(t.Context(), sent, func(ctx context.Context, turn *middleware.Turn) error {
+		if err := c.adapter.Process(t.Context(), sent, func(ctx context.Context, turn *bot.Turn) error {
 			handled = true
 			if got, want := fmt.Sprint(turn.Activity), fmt.Sprint(sent); got != want {
 				t.Errorf("activity is\n%s, want\n%s", got, want)
 			}
 			want := middleware.Expiry{LastAccessed: arrived.UTC(), Timeout: timeout, Idle: timeout + time.Second, At: arrived.Add(timeout).UTC()}
-			if e, ok := middleware.Expired(ctx); !ok || e != want {
+			if e, ok := middleware.Expired(turn); !ok || e != want {
 				t.Errorf("Expired is %v, %v, want %v", e, ok, want)
 			}
 			if _, ok, _ := c.inConversation.Get(ctx); ok {
@@ -283,7 +284,7 @@ func TestP43AHandlerThatFailsAfterTheExpiryDoesNotRepeatIt(t *testing.T) {
 		c.say(t, "a", "a: 1 here, 1 in all")
 		time.Sleep(timeout)
 		bad := errors.New("bad day")
-		if err := c.bot.Process(t.Context(), message("b"), func(ctx context.Context, turn *middleware.Turn) error {
+		if err := c.adapter.Process(t.Context(), message("b"), func(ctx context.Context, turn *bot.Turn) error {
 			c.inConversation.Set(ctx, 100)
 			return bad
 		}); err != bad {
@@ -298,14 +299,14 @@ func TestAFailedTurnSavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, nil)
 		c.say(t, "a", "a: 1 here, 1 in all")
-		for name, h := range map[string]middleware.Handler{
-			"error": func(ctx context.Context, turn *middleware.Turn) error {
+		for name, h := range map[string]bot.Handler{
+			"error": func(ctx context.Context, turn *bot.Turn) error {
 				c.inConversation.Set(ctx, 100)
 				return errors.New("bad day")
 			},
-			"panic": func(ctx context.Context, turn *middleware.Turn) error { c.inConversation.Set(ctx, 100); panic("worse") },
+			"panic": func(ctx context.Context, turn *bot.Turn) error { c.inConversation.Set(ctx, 100); panic("worse") },
 		} {
-			if err := c.bot.Process(t.Context(), message("b"), h); err == nil {
+			if err := c.adapter.Process(t.Context(), message("b"), h); err == nil {
 				t.Errorf("%s: the turn succeeded", name)
 			}
 		}
@@ -317,7 +318,7 @@ func TestANoticeThatCannotBeSentIsReportedAndTheTurnGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reports []string
 		c := newCounter(state.NewMemory(), timeout, &middleware.ExpireOptions{
-			Report: func(ctx context.Context, turn *middleware.Turn, err error) { reports = append(reports, err.Error()) },
+			Report: func(ctx context.Context, turn *bot.Turn, err error) { reports = append(reports, err.Error()) },
 		})
 		c.base.fail = func(a schema.Activity) error {
 			if a.Text == notice {
@@ -343,12 +344,12 @@ func TestOptionsOfExpire(t *testing.T) {
 	}{
 		{"another notice", middleware.ExpireOptions{Notice: middleware.NoticeText("Hello again.")}, []string{"Hello again.", "b: 1 here, 2 in all"}},
 		{"no notice", middleware.ExpireOptions{Notice: middleware.NoticeText("")}, []string{"b: 1 here, 2 in all"}},
-		{"a notice by the turn", middleware.ExpireOptions{Notice: func(ctx context.Context, turn *middleware.Turn, e middleware.Expiry) schema.Activity {
+		{"a notice by the turn", middleware.ExpireOptions{Notice: func(ctx context.Context, turn *bot.Turn, e middleware.Expiry) schema.Activity {
 			return schema.Activity{Text: fmt.Sprintf("%q after %v", turn.Activity.Text, e.Idle)}
 		}}, []string{`"b" after 30m0s`, "b: 1 here, 2 in all"}},
 		{"a property that is kept", middleware.ExpireOptions{Keep: []string{"count"}}, []string{notice, "b: 2 here, 2 in all"}},
 		{"a property that is not there is kept", middleware.ExpireOptions{Keep: []string{"other"}}, []string{notice, "b: 1 here, 2 in all"}},
-		{"nothing is user input", middleware.ExpireOptions{IsUserInput: func(*middleware.Turn) bool { return false }}, []string{"b: 2 here, 2 in all"}},
+		{"nothing is user input", middleware.ExpireOptions{IsUserInput: func(*bot.Turn) bool { return false }}, []string{"b: 2 here, 2 in all"}},
 	} {
 		bubble(t, test.name, func(t *testing.T) {
 			c := newCounter(state.NewMemory(), timeout, &test.opts)
@@ -361,7 +362,7 @@ func TestOptionsOfExpire(t *testing.T) {
 
 func TestMoreCanBeUserInputByOption(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCounter(state.NewMemory(), timeout, &middleware.ExpireOptions{IsUserInput: func(turn *middleware.Turn) bool {
+		c := newCounter(state.NewMemory(), timeout, &middleware.ExpireOptions{IsUserInput: func(turn *bot.Turn) bool {
 			return middleware.IsUserInput(turn) || turn.Activity.Type == schema.MsgReaction
 		}})
 		c.say(t, "a", "a: 1 here, 1 in all")
@@ -407,7 +408,7 @@ func TestLastAccessedIsReadAsOtherSDKsWriteIt(t *testing.T) {
 			reported := false
 			c := newCounter(memory, timeout, &middleware.ExpireOptions{
 				Property: test.property,
-				Report:   func(context.Context, *middleware.Turn, error) { reported = true },
+				Report:   func(context.Context, *bot.Turn, error) { reported = true },
 			})
 			if test.expired {
 				c.say(t, "hi", notice, "hi: 1 here, 1 in all")
@@ -443,10 +444,10 @@ func TestLastAccessedIsWrittenInUTCWithSevenDigits(t *testing.T) {
 func TestP28ALongHandlerDoesNotExpireTheConversation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, nil)
-		c.bot.TurnTimeout = -1
+		c.adapter.TurnTimeout = -1
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			c.bot.Process(t.Context(), message("a"), func(ctx context.Context, turn *middleware.Turn) error {
+			c.adapter.Process(t.Context(), message("a"), func(ctx context.Context, turn *bot.Turn) error {
 				time.Sleep(2 * timeout)
 				return c.inConversation.Set(ctx, 1)
 			})
@@ -471,7 +472,7 @@ func TestP29TwoReplicasExpireAConversationOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, c := range []*counter{one, two} {
 			wg.Go(func() {
-				if err := c.bot.Process(t.Context(), message("b"), func(ctx context.Context, turn *middleware.Turn) error {
+				if err := c.adapter.Process(t.Context(), message("b"), func(ctx context.Context, turn *bot.Turn) error {
 					if err := state.NewProperty[bool](c.conversation, fmt.Sprint("replica", i)).Set(ctx, true); err != nil {
 						return err
 					}
@@ -521,13 +522,13 @@ func TestP32ALateSaveDoesNotBringExpiredStateBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := state.NewMemory()
 		one, two := newCounter(memory, timeout, nil), newCounter(memory, timeout, nil)
-		one.bot.TurnTimeout = -1
+		one.adapter.TurnTimeout = -1
 		one.say(t, "a", "a: 1 here, 1 in all")
 		time.Sleep(time.Minute)
 		var late error
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			late = one.bot.Process(t.Context(), message("slow"), func(ctx context.Context, turn *middleware.Turn) error {
+			late = one.adapter.Process(t.Context(), message("slow"), func(ctx context.Context, turn *bot.Turn) error {
 				n, _, _ := one.inConversation.Get(ctx)
 				time.Sleep(timeout)
 				return one.inConversation.Set(ctx, n+100)
@@ -555,7 +556,7 @@ func TestP33WritesOfTheBotDoNotProlongALife(t *testing.T) {
 		}
 		time.Sleep(timeout + time.Minute)
 		ref := schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: "c1"}, User: schema.ChannelAccount{ID: "u1"}}
-		if err := c.bot.Continue(t.Context(), ref, func(ctx context.Context, turn *middleware.Turn) error {
+		if err := c.adapter.Continue(t.Context(), ref, func(ctx context.Context, turn *bot.Turn) error {
 			return c.inConversation.Set(ctx, 5)
 		}); err != nil {
 			t.Fatal(err)
@@ -580,12 +581,12 @@ func TestP36AProactiveTurnDoesNotExtendAConversation(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, nil)
 		c.say(t, "a", "a: 1 here, 1 in all")
 		var ref schema.ConversationReference
-		c.bot.Process(t.Context(), withID("m1", message("b")), func(ctx context.Context, turn *middleware.Turn) error {
+		c.adapter.Process(t.Context(), withID("m1", message("b")), func(ctx context.Context, turn *bot.Turn) error {
 			ref = turn.Reference()
 			return nil
 		})
 		time.Sleep(timeout - 1)
-		if err := c.bot.Continue(t.Context(), ref, func(ctx context.Context, turn *middleware.Turn) error {
+		if err := c.adapter.Continue(t.Context(), ref, func(ctx context.Context, turn *bot.Turn) error {
 			if !turn.Proactive() || turn.Activity.Type != schema.Event {
 				t.Errorf("proactive is %v, type is %s", turn.Proactive(), turn.Activity.Type)
 			}
@@ -625,7 +626,7 @@ func TestAStorageThatFailsFailsTheTurn(t *testing.T) {
 				return nil
 			}}
 			c := newCounter(faults, timeout, nil)
-			if err := c.bot.Process(t.Context(), message("a"), c.handle); !errors.Is(err, down) {
+			if err := c.adapter.Process(t.Context(), message("a"), c.handle); !errors.Is(err, down) {
 				t.Errorf("error is %v, want the storage's", err)
 			}
 		})
@@ -635,7 +636,7 @@ func TestAStorageThatFailsFailsTheTurn(t *testing.T) {
 func TestATurnCostsOneReadAndOneWriteAndUserStateIsNotRead(t *testing.T) {
 	faults := &statetest.Faults{Storage: state.NewMemory()}
 	c := newCounter(faults, timeout, nil)
-	if err := c.bot.Process(t.Context(), message("a"), func(ctx context.Context, turn *middleware.Turn) error {
+	if err := c.adapter.Process(t.Context(), message("a"), func(ctx context.Context, turn *bot.Turn) error {
 		return c.inConversation.Set(ctx, 1)
 	}); err != nil {
 		t.Fatal(err)
@@ -660,19 +661,19 @@ func TestAnEarlierInputThatIsServedLaterDoesNotSetTheClockBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := state.NewMemory()
 		a, b := newCounter(storage, timeout, nil), newCounter(storage, timeout, nil)
-		a.bot.TurnTimeout, b.bot.TurnTimeout = -1, -1
+		a.adapter.TurnTimeout, b.adapter.TurnTimeout = -1, -1
 		a.say(t, "start", "start: 1 here, 1 in all")
 		event := message("")
 		event.Type = schema.Event
 		var turns sync.WaitGroup
 		turns.Go(func() {
-			a.bot.Process(t.Context(), event, func(context.Context, *middleware.Turn) error {
+			a.adapter.Process(t.Context(), event, func(context.Context, *bot.Turn) error {
 				time.Sleep(timeout / 2)
 				return nil
 			})
 		})
 		synctest.Wait()
-		turns.Go(func() { a.bot.Process(t.Context(), withID("1", message("one")), a.handle) })
+		turns.Go(func() { a.adapter.Process(t.Context(), withID("1", message("one")), a.handle) })
 		synctest.Wait()
 		time.Sleep(timeout/2 - time.Second)
 		b.say(t, "two", "two: 2 here, 2 in all")
@@ -691,7 +692,7 @@ func TestInputsOfTwoReplicasKeepTheLaterTime(t *testing.T) {
 		a.say(t, "start", "start: 1 here, 1 in all")
 		var late sync.WaitGroup
 		late.Go(func() { // which reads before the other, and saves after it
-			a.bot.Process(t.Context(), message("one"), func(context.Context, *middleware.Turn) error {
+			a.adapter.Process(t.Context(), message("one"), func(context.Context, *bot.Turn) error {
 				time.Sleep(2 * time.Second)
 				return nil
 			})
@@ -718,14 +719,14 @@ func TestKeptPropertiesOutliveTheGrace(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, &middleware.ExpireOptions{Keep: []string{"language"}})
 		language := state.NewProperty[string](c.conversation, "language")
 		var got string
-		say := func(handle middleware.Handler) {
-			if err := c.bot.Process(t.Context(), message("x"), handle); err != nil {
+		say := func(handle bot.Handler) {
+			if err := c.adapter.Process(t.Context(), message("x"), handle); err != nil {
 				t.Fatal(err)
 			}
 		}
-		say(func(ctx context.Context, turn *middleware.Turn) error { return language.Set(ctx, "sv") })
+		say(func(ctx context.Context, turn *bot.Turn) error { return language.Set(ctx, "sv") })
 		time.Sleep(timeout + 30*24*time.Hour)
-		say(func(ctx context.Context, turn *middleware.Turn) (err error) {
+		say(func(ctx context.Context, turn *bot.Turn) (err error) {
 			got, err = language.GetOr(ctx, "none")
 			return err
 		})

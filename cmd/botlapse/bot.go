@@ -10,6 +10,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/core"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
@@ -63,17 +64,17 @@ func (c *config) openLocal() (storages, io.Closer, error) {
 // newBot returns the multi-turn bot over base: its adapter and its handler. The
 // function that it returns starts to expire silent conversations, if the bot
 // is to do that, and returns what ends it.
-func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*middleware.Adapter, middleware.Handler, func() (stop func(context.Context) error)) {
+func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*bot.Adapter, bot.Handler, func() (stop func(context.Context) error)) {
 	conversation := state.NewConversation(metered.New(s.conversation, "conversation"))
 	user := state.NewUser(metered.New(s.user, "user"))
 	conversation.KeyForm, user.KeyForm = c.keyForm, c.keyForm
 	var deadlines *deadline.Deadlines
-	var arm func(context.Context, *middleware.Turn, time.Time) error
+	var arm func(context.Context, *bot.Turn, time.Time) error
 	if s.deadlines != nil {
 		deadlines = deadline.New(s.deadlines, conversation)
 		arm = deadlines.Arm
 	}
-	adapter := middleware.NewAdapter(base,
+	adapter := bot.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, c.expireAfter, &middleware.ExpireOptions{
 			Notice: middleware.NoticeText(c.expireMessage),
@@ -83,11 +84,11 @@ func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*mid
 	)
 	adapter.Logger = logger
 	adapter.MaxTurns = c.maxTurns
-	bot := userprofile.New(conversation, user)
-	bot.Dialogs.Report = func(ctx context.Context, err error) {
+	profile := userprofile.New(conversation, user)
+	profile.Dialogs.Report = func(ctx context.Context, err error) {
 		logger.WarnContext(ctx, "the dialog begins anew", "error", err)
 	}
-	return adapter, bot.Handle, func() func(context.Context) error {
+	return adapter, profile.Handle, func() func(context.Context) error {
 		if deadlines == nil {
 			return func(context.Context) error { return nil }
 		}

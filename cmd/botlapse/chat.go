@@ -57,8 +57,8 @@ func (p *program) chat(ctx context.Context, c *config, user, channel string) err
 		return err
 	}
 	defer file.Close()
-	bot, handle, start := newBot(&terminal{out: p.stdout}, kept, c, p.logger(c))
-	defer bot.Close(context.WithoutCancel(ctx))
+	adapter, handle, start := newBot(&terminal{out: p.stdout}, kept, c, p.logger(c))
+	defer adapter.Close(context.WithoutCancel(ctx))
 	defer start()(context.WithoutCancel(ctx))
 	ask := func() {}
 	if f, ok := p.stdin.(*os.File); ok && isTerminal(f) {
@@ -85,7 +85,7 @@ func (p *program) chat(ctx context.Context, c *config, user, channel string) err
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		err := bot.Process(ctx, schema.Activity{
+		err := adapter.Process(ctx, schema.Activity{
 			Type:         schema.Message,
 			ID:           strconv.Itoa(n),
 			Timestamp:    time.Now().UTC(),

@@ -84,10 +84,10 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	bot, handle, start := newBot(base, kept, c, logger)
+	adapter, handle, start := newBot(base, kept, c, logger)
 
 	mux := http.NewServeMux()
-	mux.Handle("/api/messages", bot.HTTPHandler(handle))
+	mux.Handle("/api/messages", adapter.HTTPHandler(handle))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
 	mux.Handle("GET /metrics", measured)
 	mux.Handle("GET /readyz", newProbe(logger, func(ctx context.Context) error {
@@ -133,7 +133,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	defer cancel()
 	expiring := make(chan error, 1)
 	go func() { expiring <- stopExpiring(stop) }()
-	if err := errors.Join(server.Shutdown(stop), <-expiring, bot.Close(stop)); err != nil {
+	if err := errors.Join(server.Shutdown(stop), <-expiring, adapter.Close(stop)); err != nil {
 		logger.Warn("stopped with turns running", "error", err)
 		server.Close()
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/joho/godotenv"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/middleware"
@@ -49,14 +50,14 @@ func main() {
 }
 
 // newBot returns the bot over base: its adapter and its handler.
-func newBot(base core.Adapter, account *cosmos.Account, database string) (*middleware.Adapter, middleware.Handler) {
+func newBot(base core.Adapter, account *cosmos.Account, database string) (*bot.Adapter, bot.Handler) {
 	conversation := state.NewConversation(cosmos.New(account, database, "conversations", nil))
 	user := state.NewUser(cosmos.New(account, database, "users", nil))
-	bot := middleware.NewAdapter(base,
+	adapter := bot.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Grace: grace}),
 	)
-	return bot, userprofile.New(conversation, user).Handle
+	return adapter, userprofile.New(conversation, user).Handle
 }
 
 // run creates the containers, and serves the bot on address until ctx is done.
@@ -77,9 +78,9 @@ func run(ctx context.Context, account *cosmos.Account, database, address string,
 		return err
 	}
 	defer base.Close()
-	bot, handle := newBot(base, account, database)
+	adapter, handle := newBot(base, account, database)
 	mux := http.NewServeMux()
-	mux.Handle("/api/messages", bot.HTTPHandler(handle))
+	mux.Handle("/api/messages", adapter.HTTPHandler(handle))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 
 	listener, err := net.Listen("tcp", address)
@@ -96,7 +97,7 @@ func run(ctx context.Context, account *cosmos.Account, database, address string,
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
-	err = errors.Join(server.Shutdown(stop), bot.Close(stop))
+	err = errors.Join(server.Shutdown(stop), adapter.Close(stop))
 	<-failed
 	return err
 }

@@ -61,11 +61,11 @@ func TestTheStorageExpiresWhatTheTimeoutHasNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(t)
 		base := &says{}
-		bot, handle := newBot(base, newAccount(t, server), "bot")
+		adapter, handle := newBot(base, newAccount(t, server), "bot")
 		say := func(text string, want ...string) {
 			t.Helper()
 			base.texts = nil
-			err := bot.Process(t.Context(), schema.Activity{Type: schema.Message, Text: text, ChannelID: "emulator",
+			err := adapter.Process(t.Context(), schema.Activity{Type: schema.Message, Text: text, ChannelID: "emulator",
 				Conversation: schema.ConversationAccount{ID: "c1"}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"}}, handle)
 			if err != nil || strings.Join(base.texts, "|") != strings.Join(want, "|") {
 				t.Errorf("%q: the bot said %q (%v), want %q", text, base.texts, err, want)
@@ -82,7 +82,7 @@ func TestTheStorageExpiresWhatTheTimeoutHasNot(t *testing.T) {
 		time.Sleep(timeout + grace)
 		say("Ada", first) // nothing is left that would tell
 		for _, text := range []string{"bus", "Ada", "no", "skip", "yes"} {
-			bot.Process(t.Context(), schema.Activity{Type: schema.Message, Text: text, ChannelID: "emulator",
+			adapter.Process(t.Context(), schema.Activity{Type: schema.Message, Text: text, ChannelID: "emulator",
 				Conversation: schema.ConversationAccount{ID: "c1"}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"}}, handle)
 		}
 		time.Sleep(365 * 24 * time.Hour)
@@ -137,8 +137,8 @@ func BenchmarkHTTPTurn(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer base.Close()
-	bot, handle := newBot(base, account, "bot")
-	server := httptest.NewServer(bot.HTTPHandler(handle))
+	adapter, handle := newBot(base, account, "bot")
+	server := httptest.NewServer(adapter.HTTPHandler(handle))
 	defer server.Close()
 	texts := []string{"hi", "bus", "Ada", "no", "skip", "yes"}
 	b.ReportAllocs()

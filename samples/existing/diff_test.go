@@ -23,7 +23,7 @@ func TestTheDifferenceIsThreeLines(t *testing.T) {
 	if len(before) > 0 || len(added) != 3 {
 		t.Errorf("added are %d lines:\n%s\nnot found in after:\n%s", len(added), strings.Join(added, "\n"), strings.Join(before, "\n"))
 	}
-	if !slices.ContainsFunc(added, func(line string) bool { return strings.Contains(line, "middleware.NewAdapter") }) {
+	if !slices.ContainsFunc(added, func(line string) bool { return strings.Contains(line, "bot.NewAdapter") }) {
 		t.Error("the adapter is not among them")
 	}
 }

@@ -22,8 +22,8 @@ import (
 
 // flow is a whole conversation: what the user says, and what the bot says to it.
 var flow = []struct {
-	user string
-	bot  []string
+	user    string
+	adapter []string
 }{
 	{"hi", []string{"Please enter your mode of transport."}},
 	{"Bus", []string{"Please enter your name."}},
@@ -50,13 +50,13 @@ func BenchmarkHTTPTurn(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer base.Close()
-	bot, handle := newBot(base)
+	adapter, handle := newBot(base)
 	for _, s := range []struct {
 		name    string
 		handler http.Handler
 	}{
 		{"bare", newBare()},
-		{"botlapse", bot.HTTPHandler(handle)},
+		{"botlapse", adapter.HTTPHandler(handle)},
 	} {
 		b.Run(s.name, func(b *testing.B) {
 			server := httptest.NewServer(s.handler)
@@ -93,7 +93,7 @@ func newBare() http.Handler {
 		}
 		step, _ := steps.LoadOrStore(a.Conversation.ID, 0)
 		steps.Store(a.Conversation.ID, (step.(int)+1)%len(flow))
-		for _, text := range flow[step.(int)].bot {
+		for _, text := range flow[step.(int)].adapter {
 			body, err := wire.Encode(&schema.Activity{
 				Type:         schema.Message,
 				Text:         text,
@@ -121,9 +121,9 @@ func newBare() http.Handler {
 func BenchmarkIdleConversation(b *testing.B) {
 	const conversations = 10_000
 	for b.Loop() {
-		bot, handle := newBot(discard{})
+		adapter, handle := newBot(discard{})
 		play := func(conversation, text string) {
-			if err := bot.Process(b.Context(), schema.Activity{
+			if err := adapter.Process(b.Context(), schema.Activity{
 				Type:         schema.Message,
 				Text:         text,
 				ChannelID:    "webchat",
@@ -142,7 +142,7 @@ func BenchmarkIdleConversation(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(heap()-before)/conversations, "B/conversation")
-		runtime.KeepAlive(bot)
+		runtime.KeepAlive(adapter)
 	}
 }
 
@@ -160,10 +160,10 @@ func heap() uint64 {
 
 // What does a turn of the bot cost by itself, without HTTP and channel?
 func BenchmarkTurn(b *testing.B) {
-	bot, handle := newBot(discard{})
+	adapter, handle := newBot(discard{})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if err := bot.Process(b.Context(), schema.Activity{
+		if err := adapter.Process(b.Context(), schema.Activity{
 			Type:         schema.Message,
 			ID:           fmt.Sprint(i),
 			Text:         flow[i%len(flow)].user,

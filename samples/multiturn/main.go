@@ -16,6 +16,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/core"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
@@ -32,14 +33,14 @@ func main() {
 }
 
 // newBot returns the bot over base: its adapter and its handler.
-func newBot(base core.Adapter) (*middleware.Adapter, middleware.Handler) {
+func newBot(base core.Adapter) (*bot.Adapter, bot.Handler) {
 	storage := state.NewMemory()
 	conversation, user := state.NewConversation(storage), state.NewUser(storage)
-	bot := middleware.NewAdapter(base,
+	adapter := bot.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, 30*time.Second, nil),
 	)
-	return bot, userprofile.New(conversation, user).Handle
+	return adapter, userprofile.New(conversation, user).Handle
 }
 
 // run serves the bot on address until ctx is done.
@@ -49,9 +50,9 @@ func run(ctx context.Context, address string, out io.Writer) error {
 		return err
 	}
 	defer base.Close()
-	bot, handle := newBot(base)
+	adapter, handle := newBot(base)
 	mux := http.NewServeMux()
-	mux.Handle("/api/messages", bot.HTTPHandler(handle))
+	mux.Handle("/api/messages", adapter.HTTPHandler(handle))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 
 	listener, err := net.Listen("tcp", address)
@@ -68,7 +69,7 @@ func run(ctx context.Context, address string, out io.Writer) error {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
-	err = errors.Join(server.Shutdown(stop), bot.Close(stop))
+	err = errors.Join(server.Shutdown(stop), adapter.Close(stop))
 	<-failed
 	return err
 }

@@ -68,7 +68,7 @@ func TestTranscripts(t *testing.T) {
 
 func play(t *testing.T, script string) string {
 	s := &transcript{}
-	bot, handle := newBot(s)
+	adapter, handle := newBot(s)
 	for line := range strings.Lines(script) {
 		line = strings.TrimRight(line, "\n")
 		if !strings.HasPrefix(line, "<") {
@@ -97,7 +97,7 @@ func play(t *testing.T, script string) string {
 		default:
 			continue
 		}
-		if err := bot.Process(t.Context(), a, handle); err != nil {
+		if err := adapter.Process(t.Context(), a, handle); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
@@ -38,21 +39,21 @@ func main() {
 }
 
 // A bot takes orders: each message is an item.
-type bot struct {
-	adapter   *middleware.Adapter
+type adapter struct {
+	adapter   *bot.Adapter
 	deadlines *deadline.Deadlines
 	order     *state.Property[[]string] // of the conversation
 	saved     *state.Property[[]string] // of the user: the order that was given up last
 }
 
-func newBot(base core.Adapter, storage state.Storage, store deadline.Store) *bot {
+func newBot(base core.Adapter, storage state.Storage, store deadline.Store) *adapter {
 	conversation, user := state.NewConversation(storage), state.NewUser(storage)
-	b := &bot{
+	b := &adapter{
 		deadlines: deadline.New(store, conversation),
 		order:     state.NewProperty[[]string](conversation, "order"),
 		saved:     state.NewProperty[[]string](user, "saved"),
 	}
-	b.adapter = middleware.NewAdapter(base,
+	b.adapter = bot.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Arm: b.deadlines.Arm}),
 	)
@@ -60,7 +61,7 @@ func newBot(base core.Adapter, storage state.Storage, store deadline.Store) *bot
 }
 
 // expire starts to expire silent conversations.
-func (b *bot) expire() *deadline.Runner {
+func (b *adapter) expire() *deadline.Runner {
 	return deadline.NewRunner(b.deadlines, b.adapter, &deadline.Options{
 		Message: deadline.Text(`I have to go. Say "resume" to go on with your order, or anything else to begin a new one.`),
 	})
@@ -68,7 +69,7 @@ func (b *bot) expire() *deadline.Runner {
 
 // handle is the bot's handler. What is ordered is kept in the user state too,
 // which does not expire.
-func (b *bot) handle(ctx context.Context, turn *middleware.Turn) error {
+func (b *adapter) handle(ctx context.Context, turn *bot.Turn) error {
 	if turn.Activity.Type != schema.Message {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
@@ -48,8 +49,8 @@ func newBot(setting core.AdapterSetting) (http.Handler, error) {
 	}
 	o := &orders{}
 	conversation := state.NewConversation(state.NewMemory())
-	forget := func(_ context.Context, t *middleware.Turn, _ middleware.Expiry) { o.forget(t.Activity.Conversation) }
-	adapter = middleware.NewAdapter(adapter, middleware.AutoSave(conversation), middleware.Expire(conversation, 30*time.Minute, &middleware.ExpireOptions{OnExpire: forget}))
+	forget := func(_ context.Context, t *bot.Turn, _ middleware.Expiry) { o.forget(t.Activity.Conversation) }
+	adapter = bot.NewAdapter(adapter, middleware.AutoSave(conversation), middleware.Expire(conversation, 30*time.Minute, &middleware.ExpireOptions{OnExpire: forget}))
 	handler := activity.HandlerFuncs{OnMessageFunc: o.onMessage}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx := context.Background()
@@ -65,11 +66,11 @@ func newBot(setting core.AdapterSetting) (http.Handler, error) {
 }
 
 func main() {
-	bot, err := newBot(core.AdapterSetting{AppID: os.Getenv("APP_ID"), AppPassword: os.Getenv("APP_PASSWORD")})
+	adapter, err := newBot(core.AdapterSetting{AppID: os.Getenv("APP_ID"), AppPassword: os.Getenv("APP_PASSWORD")})
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/api/messages", bot)
+	http.Handle("/api/messages", adapter)
 	log.Print("listening on http://127.0.0.1:3978/api/messages")
 	log.Fatal(http.ListenAndServe("127.0.0.1:3978", nil))
 }

@@ -33,7 +33,7 @@ func TestConversation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &channel{}
 		client := &http.Client{Transport: c}
-		bot, err := newBot(core.AdapterSetting{AuthClient: client, ReplyClient: client})
+		adapter, err := newBot(core.AdapterSetting{AuthClient: client, ReplyClient: client})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestConversation(t *testing.T) {
 				"serviceUrl":"http://localhost/","conversation":{"id":"c1"},"from":{"id":"u1"},"recipient":{"id":"bot"}}`))
 			r.Header.Set("Authorization", "none")
 			w := httptest.NewRecorder()
-			if bot.ServeHTTP(w, r); w.Code != http.StatusOK {
+			if adapter.ServeHTTP(w, r); w.Code != http.StatusOK {
 				t.Errorf("%q is answered with %d: %s", text, w.Code, w.Body)
 			}
 		}

@@ -58,11 +58,11 @@ func newBot(setting core.AdapterSetting) (http.Handler, error) {
 }
 
 func main() {
-	bot, err := newBot(core.AdapterSetting{AppID: os.Getenv("APP_ID"), AppPassword: os.Getenv("APP_PASSWORD")})
+	adapter, err := newBot(core.AdapterSetting{AppID: os.Getenv("APP_ID"), AppPassword: os.Getenv("APP_PASSWORD")})
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/api/messages", bot)
+	http.Handle("/api/messages", adapter)
 	log.Print("listening on http://127.0.0.1:3978/api/messages")
 	log.Fatal(http.ListenAndServe("127.0.0.1:3978", nil))
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/dialog"
-	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -73,8 +73,8 @@ func New(conversation, user *state.Scope) *Bot {
 	return b
 }
 
-// Handle is the bot's [middleware.Handler]. It answers messages only.
-func (b *Bot) Handle(ctx context.Context, turn *middleware.Turn) error {
+// Handle is the bot's [bot.Handler]. It answers messages only.
+func (b *Bot) Handle(ctx context.Context, turn *bot.Turn) error {
 	if turn.Activity.Type != schema.Message {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"github.com/botlapse/botlapse/bot"
 	"maps"
 	"net/http"
 	"os"
@@ -82,8 +83,8 @@ func (s *storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 // A chat is a conversation with the bot.
 type chat struct {
 	t       testing.TB
-	bot     *userprofile.Bot
-	adapter *middleware.Adapter
+	profile *userprofile.Bot
+	adapter *bot.Adapter
 	base    *base
 	storage *storage
 	reports []error
@@ -100,9 +101,9 @@ func newChat(t testing.TB, documents map[string]json.RawMessage) *chat {
 	}
 	conversation, user := state.NewConversation(c.storage), state.NewUser(c.storage)
 	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
-	c.bot = userprofile.New(conversation, user)
-	c.bot.Dialogs.Report = func(_ context.Context, err error) { c.reports = append(c.reports, err) }
-	c.adapter = middleware.NewAdapter(c.base, middleware.AutoSave(conversation, user))
+	c.profile = userprofile.New(conversation, user)
+	c.profile.Dialogs.Report = func(_ context.Context, err error) { c.reports = append(c.reports, err) }
+	c.adapter = bot.NewAdapter(c.base, middleware.AutoSave(conversation, user))
 	return c
 }
 
@@ -110,7 +111,7 @@ func newChat(t testing.TB, documents map[string]json.RawMessage) *chat {
 func (c *chat) process(a schema.Activity) []schema.Activity {
 	c.t.Helper()
 	c.base.sent, c.storage.read, c.storage.written = nil, nil, nil
-	if err := c.adapter.Process(c.t.Context(), a, c.bot.Handle); err != nil {
+	if err := c.adapter.Process(c.t.Context(), a, c.profile.Handle); err != nil {
 		c.t.Fatalf("turn failed: %v", err)
 	}
 	return c.base.sent
@@ -385,8 +386,8 @@ func FuzzDialogState(f *testing.F) {
 		})
 		for _, text := range []string{text, "yes"} {
 			a := message(text)
-			err := c.adapter.Process(t.Context(), a, func(ctx context.Context, turn *middleware.Turn) error {
-				r, err := c.bot.Dialogs.Run(ctx, turn, "userProfileDialog")
+			err := c.adapter.Process(t.Context(), a, func(ctx context.Context, turn *bot.Turn) error {
+				r, err := c.profile.Dialogs.Run(ctx, turn, "userProfileDialog")
 				if err == nil && r.Status != dialog.Waiting && r.Status != dialog.Complete {
 					t.Errorf("result %v", r)
 				}

@@ -1,4 +1,4 @@
-package middleware
+package bot
 
 import (
 	"cmp"
@@ -116,7 +116,7 @@ func (s *serializer) enter(ctx context.Context, key conversationKey) error {
 	}
 	if len(l.waiting) >= s.maxWaiting {
 		s.mu.Unlock()
-		return fmt.Errorf("middleware: %w", ErrBusy)
+		return fmt.Errorf("bot: %w", ErrBusy)
 	}
 	turn := make(chan struct{})
 	l.waiting = append(l.waiting, turn)

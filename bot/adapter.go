@@ -1,4 +1,4 @@
-package middleware
+package bot
 
 import (
 	"cmp"
@@ -100,7 +100,7 @@ var _ core.Adapter = (*Adapter)(nil)
 // the middleware is nil.
 func NewAdapter(base core.Adapter, mw ...Middleware) *Adapter {
 	if base == nil || slices.ContainsFunc(mw, func(m Middleware) bool { return m == nil }) {
-		panic("middleware: nil base adapter or middleware")
+		panic("bot: nil base adapter or middleware")
 	}
 	return &Adapter{base: base, mw: mw}
 }

@@ -1,4 +1,4 @@
-package middleware
+package bot
 
 import (
 	"context"
@@ -15,7 +15,7 @@ type PanicError struct {
 
 // Error returns the value. The stack is not part of it.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("middleware: panic in a turn: %v", e.Value)
+	return fmt.Sprintf("bot: panic in a turn: %v", e.Value)
 }
 
 // Unwrap returns the value if it is an error.

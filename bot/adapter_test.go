@@ -1,4 +1,4 @@
-package middleware_test
+package bot_test
 
 import (
 	"context"
@@ -16,25 +16,25 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/state"
 )
 
 func TestTheFirstMiddlewareListedIsOutermost(t *testing.T) {
 	var trail []string
-	note := func(name string) middleware.Middleware {
-		return func(next middleware.Handler) middleware.Handler {
+	note := func(name string) bot.Middleware {
+		return func(next bot.Handler) bot.Handler {
 			trail = append(trail, "make "+name)
-			return func(ctx context.Context, turn *middleware.Turn) error {
+			return func(ctx context.Context, turn *bot.Turn) error {
 				trail = append(trail, name+" in")
 				defer func() { trail = append(trail, name+" out") }()
 				return next(ctx, turn)
 			}
 		}
 	}
-	bot := middleware.NewAdapter(&base{}, note("a"), note("b"))
+	adapter := bot.NewAdapter(&base{}, note("a"), note("b"))
 	for range 2 {
-		if err := bot.Process(t.Context(), message("x"), func(context.Context, *middleware.Turn) error {
+		if err := adapter.Process(t.Context(), message("x"), func(context.Context, *bot.Turn) error {
 			trail = append(trail, "handler")
 			return nil
 		}); err != nil {
@@ -49,9 +49,9 @@ func TestTheFirstMiddlewareListedIsOutermost(t *testing.T) {
 
 func TestRepliesAreAddressedAndSentInOrder(t *testing.T) {
 	b := &base{}
-	bot := middleware.NewAdapter(b)
+	adapter := bot.NewAdapter(b)
 	in := withID("m1", message("hi"))
-	if err := bot.Process(t.Context(), in, func(ctx context.Context, turn *middleware.Turn) error {
+	if err := adapter.Process(t.Context(), in, func(ctx context.Context, turn *bot.Turn) error {
 		if turn.Responded() {
 			t.Error("responded before the first send")
 		}
@@ -93,7 +93,7 @@ func TestATraceGoesToTheEmulatorOnly(t *testing.T) {
 	b := &base{}
 	in := message("hi")
 	in.ChannelID = "emulator"
-	middleware.NewAdapter(b).Process(t.Context(), in, func(ctx context.Context, turn *middleware.Turn) error {
+	bot.NewAdapter(b).Process(t.Context(), in, func(ctx context.Context, turn *bot.Turn) error {
 		_, err := turn.Send(ctx, schema.Activity{Type: schema.Trace, Name: "x"})
 		return err
 	})
@@ -111,7 +111,7 @@ func TestASendStopsAtTheFirstThatFails(t *testing.T) {
 		}
 		return nil
 	}
-	middleware.NewAdapter(b).Process(t.Context(), message("hi"), func(ctx context.Context, turn *middleware.Turn) error {
+	bot.NewAdapter(b).Process(t.Context(), message("hi"), func(ctx context.Context, turn *bot.Turn) error {
 		ids, err := turn.Send(ctx, schema.Activity{Text: "one"}, schema.Activity{Text: "two"}, schema.Activity{Text: "three"})
 		if len(ids) != 1 || !errors.Is(err, refused) {
 			t.Errorf("ids are %v, error %v", ids, err)
@@ -122,12 +122,12 @@ func TestASendStopsAtTheFirstThatFails(t *testing.T) {
 }
 
 func TestASendAfterTheTurnFails(t *testing.T) {
-	var kept *middleware.Turn
-	middleware.NewAdapter(&base{}).Process(t.Context(), message("hi"), func(ctx context.Context, turn *middleware.Turn) error {
+	var kept *bot.Turn
+	bot.NewAdapter(&base{}).Process(t.Context(), message("hi"), func(ctx context.Context, turn *bot.Turn) error {
 		kept = turn
 		return nil
 	})
-	if _, err := kept.SendText(t.Context(), "late"); !errors.Is(err, middleware.ErrTurnEnded) {
+	if _, err := kept.SendText(t.Context(), "late"); !errors.Is(err, bot.ErrTurnEnded) {
 		t.Errorf("error is %v, want ErrTurnEnded", err)
 	}
 }
@@ -145,7 +145,7 @@ func TestTheReferenceOfAConversationThatOpensHasNoActivityToReplyTo(t *testing.T
 	} {
 		in := withID("m1", message(""))
 		in.ChannelID, in.Type = test.channel, test.of
-		middleware.NewAdapter(&base{}).Process(t.Context(), in, func(ctx context.Context, turn *middleware.Turn) error {
+		bot.NewAdapter(&base{}).Process(t.Context(), in, func(ctx context.Context, turn *bot.Turn) error {
 			if got := turn.Reference().ActivityID; got != test.want {
 				t.Errorf("%s on %s: activity id is %q, want %q", test.of, test.channel, got, test.want)
 			}
@@ -156,10 +156,10 @@ func TestTheReferenceOfAConversationThatOpensHasNoActivityToReplyTo(t *testing.T
 
 func TestAPlainAdapterIsSentThroughByItsHandler(t *testing.T) {
 	b := &plainBase{}
-	bot := middleware.NewAdapter(b)
-	if err := bot.Process(t.Context(), message("hi"), func(ctx context.Context, turn *middleware.Turn) error {
+	adapter := bot.NewAdapter(b)
+	if err := adapter.Process(t.Context(), message("hi"), func(ctx context.Context, turn *bot.Turn) error {
 		ids, err := turn.Send(ctx, schema.Activity{Text: "one"}, schema.Activity{Text: "two", SuggestedActions: schema.SuggestedActions{
-			Actions: []schema.CardAction{{Type: schema.ImBack, Title: "Car", Value: middleware.Value("Car")}},
+			Actions: []schema.CardAction{{Type: schema.ImBack, Title: "Car", Value: bot.Value("Car")}},
 		}})
 		if fmt.Sprintf("%q", ids) != `["" ""]` {
 			t.Errorf("ids are %q, want none", ids)
@@ -186,20 +186,20 @@ func TestABotForMsbotbuilderRunsUnchanged(t *testing.T) {
 		},
 	}
 	b := &base{}
-	var bot core.Adapter = middleware.NewAdapter(b)
+	var adapter core.Adapter = bot.NewAdapter(b)
 	r := httptest.NewRequest("POST", "/api/messages", strings.NewReader(`{"type":"message","text":"hi","id":"m1"}`))
-	in, err := bot.ParseRequest(t.Context(), r)
+	in, err := adapter.ParseRequest(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range []schema.Activity{in, message("quiet"), {Type: schema.ConversationUpdate}, {Type: schema.Invoke}, {Type: schema.Typing}} {
-		if err := bot.ProcessActivity(t.Context(), a, handler); err != nil {
+		if err := adapter.ProcessActivity(t.Context(), a, handler); err != nil {
 			t.Errorf("%s: %v", a.Type, err)
 		}
 	}
 	wantTexts(t, b.texts(), "Echo: hi")
 
-	if err := bot.ProactiveMessage(t.Context(), schema.ConversationReference{ActivityID: "old"}, activity.HandlerFuncs{
+	if err := adapter.ProactiveMessage(t.Context(), schema.ConversationReference{ActivityID: "old"}, activity.HandlerFuncs{
 		OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
 			return turn.SendActivity(activity.MsgOptionText("news"))
 		},
@@ -209,11 +209,11 @@ func TestABotForMsbotbuilderRunsUnchanged(t *testing.T) {
 	if b.sent[0].Text != "news" || b.sent[0].ReplyToID != "" {
 		t.Errorf("proactively sent %+v", b.sent[0])
 	}
-	if bot.UpdateActivity(t.Context(), schema.Activity{ID: "x"}) != nil || bot.DeleteActivity(t.Context(), "y", schema.ConversationReference{}) != nil ||
+	if adapter.UpdateActivity(t.Context(), schema.Activity{ID: "x"}) != nil || adapter.DeleteActivity(t.Context(), "y", schema.ConversationReference{}) != nil ||
 		b.sent[1].Type != "updated" || b.sent[2].ID != "y" {
 		t.Errorf("updated and deleted: %+v", b.sent[1:])
 	}
-	if err := bot.ProcessActivity(t.Context(), message("x"), activity.HandlerFuncs{
+	if err := adapter.ProcessActivity(t.Context(), message("x"), activity.HandlerFuncs{
 		OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) { return schema.Activity{}, errBad },
 	}); err != errBad {
 		t.Errorf("error is %v, want the handler's", err)
@@ -234,15 +234,15 @@ func TestP37EveryActivityTypePassesThroughTheMiddleware(t *testing.T) {
 	} {
 		passed := false
 		b := &base{}
-		bot := middleware.NewAdapter(b, func(next middleware.Handler) middleware.Handler {
-			return func(ctx context.Context, turn *middleware.Turn) error {
+		adapter := bot.NewAdapter(b, func(next bot.Handler) bot.Handler {
+			return func(ctx context.Context, turn *bot.Turn) error {
 				passed = turn.Activity.Type == of
 				return next(ctx, turn)
 			}
 		})
 		a := message("hi")
 		a.Type = of
-		if err := bot.ProcessActivity(t.Context(), a, handler); err != nil || !passed {
+		if err := adapter.ProcessActivity(t.Context(), a, handler); err != nil || !passed {
 			t.Errorf("%s: passed is %v, error %v", of, passed, err)
 		}
 		if got, want := len(b.sent), map[bool]int{true: 1}[of == schema.Message]; got != want {
@@ -268,8 +268,8 @@ func TestTheOldInterfaceAnswersInvokes(t *testing.T) {
 		{"not handled", &activity.HandlerFuncs{}, 501, "not implemented\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bot := newHTTP(&base{}, t.Output())
-			w := post(t.Context(), bot.HTTPHandler(middleware.HandleActivity(test.handler)), strings.Replace(aMessage, "message", "invoke", 1))
+			adapter := newHTTP(&base{}, t.Output())
+			w := post(t.Context(), adapter.HTTPHandler(bot.HandleActivity(test.handler)), strings.Replace(aMessage, "message", "invoke", 1))
 			if w.Code != test.status || w.Body.String() != test.body {
 				t.Errorf("answer is %d %q, want %d %q", w.Code, w.Body, test.status, test.body)
 			}
@@ -279,9 +279,9 @@ func TestTheOldInterfaceAnswersInvokes(t *testing.T) {
 
 func TestCloseWaitsForRunningTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := newHTTP(&base{}, t.Output())
-		bot.AckAfter = time.Second
-		post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error { // goes on after its answer
+		adapter := newHTTP(&base{}, t.Output())
+		adapter.AckAfter = time.Second
+		post(t.Context(), adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error { // goes on after its answer
 			time.Sleep(time.Minute)
 			return nil
 		}), aMessage)
@@ -289,13 +289,13 @@ func TestCloseWaitsForRunningTurns(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 { // closing is idempotent
 			wg.Go(func() {
-				if err := bot.Close(t.Context()); err != nil {
+				if err := adapter.Close(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		synctest.Wait()
-		if err := bot.Process(t.Context(), message("x"), silent); err != middleware.ErrClosed {
+		if err := adapter.Process(t.Context(), message("x"), silent); err != bot.ErrClosed {
 			t.Errorf("a turn after Close: %v, want ErrClosed", err)
 		}
 		wg.Wait()
@@ -307,10 +307,10 @@ func TestCloseWaitsForRunningTurns(t *testing.T) {
 
 func TestCloseCancelsTurnsWhenItsContextIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := middleware.NewAdapter(&base{})
+		adapter := bot.NewAdapter(&base{})
 		ended := make(chan error, 1)
 		go func() {
-			ended <- bot.Process(t.Context(), message("x"), func(ctx context.Context, turn *middleware.Turn) error {
+			ended <- adapter.Process(t.Context(), message("x"), func(ctx context.Context, turn *bot.Turn) error {
 				<-ctx.Done()
 				return ctx.Err()
 			})
@@ -318,13 +318,13 @@ func TestCloseCancelsTurnsWhenItsContextIsDone(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
-		if err := bot.Close(ctx); err != context.DeadlineExceeded {
+		if err := adapter.Close(ctx); err != context.DeadlineExceeded {
 			t.Errorf("Close: %v, want DeadlineExceeded", err)
 		}
 		if err := <-ended; err != context.Canceled {
 			t.Errorf("the turn ended with %v, want Canceled", err)
 		}
-		if err := bot.Close(t.Context()); err != nil {
+		if err := adapter.Close(t.Context()); err != nil {
 			t.Errorf("Close again: %v", err)
 		}
 	})
@@ -336,16 +336,16 @@ func TestStartAndCloseUnderStress(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 10 {
 			wg.Go(func() {
-				err := c.bot.Process(t.Context(), in(fmt.Sprint(i%3), message("x")), func(ctx context.Context, turn *middleware.Turn) error {
+				err := c.adapter.Process(t.Context(), in(fmt.Sprint(i%3), message("x")), func(ctx context.Context, turn *bot.Turn) error {
 					return c.inConversation.Set(ctx, i)
 				})
-				if err != nil && err != middleware.ErrClosed {
+				if err != nil && err != bot.ErrClosed {
 					t.Error(err)
 				}
 			})
 		}
 		wg.Go(func() {
-			if err := c.bot.Close(t.Context()); err != nil {
+			if err := c.adapter.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -354,17 +354,16 @@ func TestStartAndCloseUnderStress(t *testing.T) {
 }
 
 func TestWiringMistakesPanic(t *testing.T) {
-	bot := middleware.NewAdapter(&base{})
+	adapter := bot.NewAdapter(&base{})
 	for name, f := range map[string]func(){
-		"no base":             func() { middleware.NewAdapter(nil) },
-		"no middleware":       func() { middleware.NewAdapter(&base{}, nil) },
-		"no handler":          func() { bot.HTTPHandler(nil) },
-		"no activity handler": func() { middleware.HandleActivity(nil) },
-		"no scope":            func() { middleware.AutoSave(nil) },
+		"no base":             func() { bot.NewAdapter(nil) },
+		"no middleware":       func() { bot.NewAdapter(&base{}, nil) },
+		"no handler":          func() { adapter.HTTPHandler(nil) },
+		"no activity handler": func() { bot.HandleActivity(nil) },
 	} {
 		func() {
 			defer func() {
-				if v := recover(); v == nil || !strings.HasPrefix(fmt.Sprint(v), "middleware: ") {
+				if v := recover(); v == nil || !strings.HasPrefix(fmt.Sprint(v), "bot: ") {
 					t.Errorf("%s: recovered %v", name, v)
 				}
 			}()
@@ -378,10 +377,10 @@ func TestWiringMistakesPanic(t *testing.T) {
 func TestAnOldBotMayWriteProactivelyWithinATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &base{}
-		bot := middleware.NewAdapter(b)
+		adapter := bot.NewAdapter(b)
 		begin := time.Now()
-		err := bot.ProcessActivity(t.Context(), withID("m1", message("x")), activity.HandlerFuncs{OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
-			err := bot.ProactiveMessage(context.Background(), activity.GetCoversationReference(turn.Activity), activity.HandlerFuncs{
+		err := adapter.ProcessActivity(t.Context(), withID("m1", message("x")), activity.HandlerFuncs{OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
+			err := adapter.ProactiveMessage(context.Background(), activity.GetCoversationReference(turn.Activity), activity.HandlerFuncs{
 				OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
 					return schema.Activity{Type: schema.Message, Text: "extra"}, nil
 				}})
@@ -398,11 +397,11 @@ func TestContinueWithinATurnIsAPartOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, nil)
 		begin := time.Now()
-		err := c.bot.Process(t.Context(), message("x"), func(ctx context.Context, turn *middleware.Turn) error {
+		err := c.adapter.Process(t.Context(), message("x"), func(ctx context.Context, turn *bot.Turn) error {
 			if err := c.inConversation.Set(ctx, 7); err != nil {
 				return err
 			}
-			return c.bot.Continue(ctx, turn.Reference(), func(ctx context.Context, inner *middleware.Turn) error {
+			return c.adapter.Continue(ctx, turn.Reference(), func(ctx context.Context, inner *bot.Turn) error {
 				n, err := c.inConversation.GetOr(ctx, 0)
 				if n != 7 || !inner.Proactive() {
 					t.Errorf("count is %d, proactive %v", n, inner.Proactive())
@@ -423,7 +422,7 @@ func TestCloseOfAnIdleAdapterSucceedsWhateverItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 100 {
-		if err := middleware.NewAdapter(&base{}).Close(ctx); err != nil {
+		if err := bot.NewAdapter(&base{}).Close(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}

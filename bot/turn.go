@@ -1,10 +1,11 @@
-package middleware
+package bot
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,6 @@ import (
 const (
 	deliveryExpectReplies schema.DeliveryModes = "expectReplies"
 	typeInvokeResponse    schema.ActivityTypes = "invokeResponse"
-	roleBot               schema.RoleTypes     = "bot"
 	channelEmulator                            = "emulator"
 )
 
@@ -56,13 +56,13 @@ type Turn struct {
 	proactive bool
 	buffer    bool // replies go into the HTTP response
 	beside    bool // does not wait for other turns of its conversation
-	expiry    *Expiry
 
 	mu        sync.Mutex
 	ended     bool
 	responded bool
 	replies   []json.RawMessage // activities
 	invoke    *invokeResponse
+	values    map[any]any
 }
 
 type invokeResponse struct {
@@ -75,18 +75,48 @@ func newInvokeResponse(status int, body any) *invokeResponse {
 	r := &invokeResponse{Status: status}
 	if body != nil {
 		if r.Body, r.err = json.Marshal(body); r.err != nil {
-			r.err = fmt.Errorf("middleware: invoke response: %w", r.err)
+			r.err = fmt.Errorf("bot: invoke response: %w", r.err)
 		}
 	}
 	if status < 200 || status > 599 {
-		r.err = fmt.Errorf("middleware: invoke response with status %d", status)
+		r.err = fmt.Errorf("bot: invoke response with status %d", status)
 	}
 	return r
 }
 
-// redact returns the text of an error for a log, which is not to say who talks:
+// Value returns what [Turn.SetValue] has set for key, nil if it has set nothing.
+func (t *Turn) Value(key any) any {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.values[key]
+}
+
+// SetValue keeps a value for the rest of the turn, so that middleware can tell
+// handlers what it has found out. The key must be comparable. As with
+// context.WithValue it should be of a type of one's own, so that packages do
+// not meet.
+func (t *Turn) SetValue(key, value any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.values == nil {
+		t.values = make(map[any]any)
+	}
+	t.values[key] = value
+}
+
+// Logger returns the adapter's logger, which names the turn's channel in each
+// line. Errors that it is given should have gone through [Turn.Redact].
+func (t *Turn) Logger() *slog.Logger {
+	logger := slog.Default()
+	if t.adapter != nil {
+		logger = t.adapter.logger()
+	}
+	return logger.With("channel", t.Activity.ChannelID)
+}
+
+// Redact returns the text of an error for a log, which is not to say who talks:
 // storages name the key of the state.
-func (t *Turn) redact(err error) string {
+func (t *Turn) Redact(err error) string {
 	a := &t.Activity
 	var conversation, user, private string
 	if a.Conversation.ID != "" {
@@ -103,7 +133,7 @@ func (t *Turn) redact(err error) string {
 // a card action's Value and ChannelData. An object stands for itself; Value is
 // for the rest:
 //
-//	schema.CardAction{Type: schema.ImBack, Title: "Car", Value: middleware.Value("Car")}
+//	schema.CardAction{Type: schema.ImBack, Title: "Car", Value: bot.Value("Car")}
 //
 // In an incoming activity the value is found under the empty key.
 func Value(v any) map[string]any {
@@ -187,7 +217,7 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 	var encoded json.RawMessage
 	if t.buffer && a.Type != typeInvokeResponse {
 		if encoded, err = wire.Encode(a); err != nil {
-			return "", fmt.Errorf("middleware: send %s: %w", a.Type, err)
+			return "", fmt.Errorf("bot: send %s: %w", a.Type, err)
 		}
 	}
 
@@ -205,7 +235,7 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 	t.mu.Unlock()
 	switch {
 	case ended:
-		return "", fmt.Errorf("middleware: send %s: %w", a.Type, ErrTurnEnded)
+		return "", fmt.Errorf("bot: send %s: %w", a.Type, ErrTurnEnded)
 	case a.Type == typeInvokeResponse, t.buffer:
 		return "", nil
 	case a.Type == schema.Trace && t.Activity.ChannelID != channelEmulator:
@@ -214,7 +244,7 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 
 	id, err = t.adapter.send(ctx, a)
 	if err != nil {
-		return "", fmt.Errorf("middleware: send %s: %w", a.Type, err)
+		return "", fmt.Errorf("bot: send %s: %w", a.Type, err)
 	}
 	if a.Type != schema.Trace {
 		t.mu.Lock()

@@ -1,4 +1,4 @@
-package middleware
+package bot
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 // activity of type invokeResponse, with the status and body in its value.
 func HandleActivity(h activity.Handler) Handler {
 	if h == nil {
-		panic("middleware: nil activity.Handler")
+		panic("bot: nil activity.Handler")
 	}
 	return func(ctx context.Context, turn *Turn) error {
 		on := callback(h, turn.Activity.Type)

@@ -1,4 +1,4 @@
-package middleware_test
+package bot_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -20,7 +20,7 @@ func BenchmarkTurn(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		c.base.sent = c.base.sent[:0]
-		if err := c.bot.Process(ctx, withID(strconv.Itoa(i), a), c.handle); err != nil {
+		if err := c.adapter.Process(ctx, withID(strconv.Itoa(i), a), c.handle); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -31,8 +31,8 @@ func BenchmarkTurn(b *testing.B) {
 func BenchmarkSerialize(b *testing.B) {
 	for _, conversations := range []int{1, 10_000} {
 		b.Run(fmt.Sprint(conversations), func(b *testing.B) {
-			bot := middleware.NewAdapter(&base{}, middleware.Serialize(nil))
-			bot.Bare = true
+			adapter := bot.NewAdapter(&base{}, bot.Serialize(nil))
+			adapter.Bare = true
 			ids := make([]string, conversations)
 			for i := range ids {
 				ids[i] = fmt.Sprint("conversation-", i)
@@ -42,7 +42,7 @@ func BenchmarkSerialize(b *testing.B) {
 				for i := 0; pb.Next(); i++ {
 					a := in(ids[i%len(ids)], message(""))
 					a.ID = strconv.Itoa(i)
-					if err := bot.Process(context.Background(), a, silent); err != nil {
+					if err := adapter.Process(context.Background(), a, silent); err != nil {
 						b.Error(err)
 					}
 				}
@@ -60,7 +60,7 @@ func BenchmarkIdleConversation(b *testing.B) {
 		before := heap()
 		for i := range conversations {
 			c.base.sent = c.base.sent[:0]
-			if err := c.bot.Process(context.Background(), in(fmt.Sprint("conversation-", i), message("x")), c.handle); err != nil {
+			if err := c.adapter.Process(context.Background(), in(fmt.Sprint("conversation-", i), message("x")), c.handle); err != nil {
 				b.Fatal(err)
 			}
 		}

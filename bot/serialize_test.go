@@ -1,4 +1,4 @@
-package middleware_test
+package bot_test
 
 import (
 	"context"
@@ -13,18 +13,18 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/state"
 )
 
 func TestTurnsOfOneConversationRunInOrderOfArrival(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := middleware.NewAdapter(&base{})
+		adapter := bot.NewAdapter(&base{})
 		var order []int
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() {
-				bot.Process(t.Context(), message(""), func(context.Context, *middleware.Turn) error {
+				adapter.Process(t.Context(), message(""), func(context.Context, *bot.Turn) error {
 					order = append(order, i) // a race, were they not one after the other
 					time.Sleep(time.Second)
 					return nil
@@ -41,7 +41,7 @@ func TestTurnsOfOneConversationRunInOrderOfArrival(t *testing.T) {
 
 func TestTurnsOfDifferentConversationsRunInParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := middleware.NewAdapter(&base{})
+		adapter := bot.NewAdapter(&base{})
 		start := time.Now()
 		var wg sync.WaitGroup
 		for i := range 100 {
@@ -51,7 +51,7 @@ func TestTurnsOfDifferentConversationsRunInParallel(t *testing.T) {
 				other.ChannelID = "other"
 			}
 			wg.Go(func() {
-				bot.Process(t.Context(), other, func(context.Context, *middleware.Turn) error {
+				adapter.Process(t.Context(), other, func(context.Context, *bot.Turn) error {
 					time.Sleep(time.Second)
 					return nil
 				})
@@ -66,14 +66,14 @@ func TestTurnsOfDifferentConversationsRunInParallel(t *testing.T) {
 
 func TestAWaitingTurnObeysItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := middleware.NewAdapter(&base{})
+		adapter := bot.NewAdapter(&base{})
 		var order []string
 		say := func(text string, wait time.Duration) (result chan error) {
 			result = make(chan error, 1)
 			go func() {
 				ctx, cancel := context.WithTimeout(t.Context(), wait)
 				defer cancel()
-				result <- bot.Process(ctx, message(text), func(context.Context, *middleware.Turn) error {
+				result <- adapter.Process(ctx, message(text), func(context.Context, *bot.Turn) error {
 					order = append(order, text)
 					time.Sleep(30 * time.Second)
 					return nil
@@ -100,19 +100,19 @@ func TestAWaitingTurnObeysItsContext(t *testing.T) {
 
 func TestTheQueueOfAConversationIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := middleware.NewAdapter(&base{})
+		adapter := bot.NewAdapter(&base{})
 		var mu sync.Mutex
 		busy := 0
 		var wg sync.WaitGroup
 		for range 70 { // 1 runs, 64 wait
 			wg.Go(func() {
-				err := bot.Process(t.Context(), message(""), func(context.Context, *middleware.Turn) error {
+				err := adapter.Process(t.Context(), message(""), func(context.Context, *bot.Turn) error {
 					time.Sleep(time.Second)
 					return nil
 				})
 				mu.Lock()
 				defer mu.Unlock()
-				if errors.Is(err, middleware.ErrBusy) {
+				if errors.Is(err, bot.ErrBusy) {
 					busy++
 				} else if err != nil {
 					t.Error(err)
@@ -120,7 +120,7 @@ func TestTheQueueOfAConversationIsBounded(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if err := bot.Process(t.Context(), in("other", message("")), silent); err != nil {
+		if err := adapter.Process(t.Context(), in("other", message("")), silent); err != nil {
 			t.Errorf("another conversation: %v", err)
 		}
 		wg.Wait()
@@ -131,15 +131,15 @@ func TestTheQueueOfAConversationIsBounded(t *testing.T) {
 }
 
 func TestAPanicOrAnErrorLetsTheNextTurnRun(t *testing.T) {
-	bot := middleware.NewAdapter(&base{})
-	for _, h := range []middleware.Handler{
-		func(context.Context, *middleware.Turn) error { panic("oops") },
-		func(context.Context, *middleware.Turn) error { return errBad },
+	adapter := bot.NewAdapter(&base{})
+	for _, h := range []bot.Handler{
+		func(context.Context, *bot.Turn) error { panic("oops") },
+		func(context.Context, *bot.Turn) error { return errBad },
 		silent,
 	} {
-		bot.Process(t.Context(), message(""), h)
+		adapter.Process(t.Context(), message(""), h)
 	}
-	if err := bot.Process(t.Context(), message(""), silent); err != nil {
+	if err := adapter.Process(t.Context(), message(""), silent); err != nil {
 		t.Error(err)
 	}
 }
@@ -171,10 +171,10 @@ func TestWhichDeliveriesAreTheSame(t *testing.T) {
 		{"the same conversationUpdate", withID("m1", of(schema.ConversationUpdate, message(""))), withID("m1", of(schema.ConversationUpdate, message(""))), true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bot := middleware.NewAdapter(&base{})
+			adapter := bot.NewAdapter(&base{})
 			runs := 0
 			for _, a := range []schema.Activity{test.first, test.second} {
-				if err := bot.Process(t.Context(), a, func(context.Context, *middleware.Turn) error { runs++; return nil }); err != nil {
+				if err := adapter.Process(t.Context(), a, func(context.Context, *bot.Turn) error { runs++; return nil }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -187,7 +187,7 @@ func TestWhichDeliveriesAreTheSame(t *testing.T) {
 
 func TestAnActivityWhoseTurnFailedRunsAgain(t *testing.T) {
 	c := newCounter(state.NewMemory(), timeout, nil)
-	if err := c.bot.Process(t.Context(), withID("m1", message("a")), func(context.Context, *middleware.Turn) error { return errBad }); err != errBad {
+	if err := c.adapter.Process(t.Context(), withID("m1", message("a")), func(context.Context, *bot.Turn) error { return errBad }); err != errBad {
 		t.Fatal(err)
 	}
 	wantTexts(t, c.process(t, withID("m1", message("a"))), "a: 1 here, 1 in all")
@@ -195,12 +195,12 @@ func TestAnActivityWhoseTurnFailedRunsAgain(t *testing.T) {
 
 func TestNoMoreActivitiesAreRememberedThanAsked(t *testing.T) {
 	for _, remember := range []int{-1, 1, 3} {
-		bot := middleware.NewAdapter(&base{}, middleware.Serialize(&middleware.SerializeOptions{Remember: remember}))
-		bot.Bare = true
+		adapter := bot.NewAdapter(&base{}, bot.Serialize(&bot.SerializeOptions{Remember: remember}))
+		adapter.Bare = true
 		runs := 0
 		deliver := func(id int) int {
 			before := runs
-			bot.Process(t.Context(), withID(fmt.Sprint(id), message("")), func(context.Context, *middleware.Turn) error { runs++; return nil })
+			adapter.Process(t.Context(), withID(fmt.Sprint(id), message("")), func(context.Context, *bot.Turn) error { runs++; return nil })
 			return runs - before
 		}
 		for id := range 10 {
@@ -222,16 +222,16 @@ func TestNoMoreActivitiesAreRememberedThanAsked(t *testing.T) {
 }
 
 func TestABareAdapterNeitherRecoversNorSerializes(t *testing.T) {
-	bot := middleware.NewAdapter(&base{})
-	bot.Bare = true
+	adapter := bot.NewAdapter(&base{})
+	adapter.Bare = true
 	defer func() {
 		if v := recover(); v != "oops" {
 			t.Errorf("recovered %v", v)
 		}
 	}()
-	bot.Process(t.Context(), message(""), func(ctx context.Context, turn *middleware.Turn) error {
+	adapter.Process(t.Context(), message(""), func(ctx context.Context, turn *bot.Turn) error {
 		// A second turn of the conversation does not wait for this one.
-		if err := bot.Process(ctx, message(""), silent); err != nil {
+		if err := adapter.Process(ctx, message(""), silent); err != nil {
 			t.Error(err)
 		}
 		panic("oops")

@@ -1,4 +1,4 @@
-package middleware
+package bot
 
 import (
 	"cmp"
@@ -41,7 +41,7 @@ const retryAfter = "2"
 // A turn goes on if the client goes away.
 func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 	if h == nil {
-		panic("middleware: nil Handler")
+		panic("bot: nil Handler")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if limit := cmp.Or(a.ReadTimeout, defaultReadTimeout); limit > 0 {
@@ -65,7 +65,7 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		ctx := context.WithoutCancel(r.Context())
 		done := make(chan error, 1)
 		go func() {
-			err := errors.New("middleware: the handler ended its goroutine")
+			err := errors.New("bot: the handler ended its goroutine")
 			defer func() {
 				if v := recover(); v != nil { // where Recover was left out
 					err = &PanicError{v, debug.Stack()}
@@ -162,7 +162,7 @@ var errUnread = errors.New("body not read")
 func (a *Adapter) parse(r *http.Request) (act schema.Activity, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("middleware: panic in ParseRequest: %v", v)
+			err = fmt.Errorf("bot: panic in ParseRequest: %v", v)
 		}
 	}()
 	return a.base.ParseRequest(r.Context(), r)
@@ -301,7 +301,7 @@ func (a *Adapter) log(ctx context.Context, turn *Turn, err error) {
 		slog.Duration("took", time.Since(turn.arrived)),
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", turn.redact(err)))
+		attrs = append(attrs, slog.String("error", turn.Redact(err)))
 		var p *PanicError
 		if errors.As(err, &p) {
 			attrs = append(attrs, slog.String("stack", string(p.Stack)))

@@ -1,4 +1,4 @@
-package middleware_test
+package bot_test
 
 import (
 	"bufio"
@@ -22,6 +22,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/statetest"
@@ -35,13 +36,13 @@ func post(ctx context.Context, h http.Handler, body string) *httptest.ResponseRe
 	return w
 }
 
-func silent(context.Context, *middleware.Turn) error { return nil }
+func silent(context.Context, *bot.Turn) error { return nil }
 
 // newHTTP returns a bot that logs to log.
-func newHTTP(b *base, log io.Writer, mw ...middleware.Middleware) *middleware.Adapter {
-	bot := middleware.NewAdapter(b, mw...)
-	bot.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	return bot
+func newHTTP(b *base, log io.Writer, mw ...bot.Middleware) *bot.Adapter {
+	adapter := bot.NewAdapter(b, mw...)
+	adapter.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return adapter
 }
 
 // An unauthentic is a base that refuses requests.
@@ -67,13 +68,13 @@ func TestHTTPAnswers(t *testing.T) {
 	const ids = `"channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}`
 	conversation := state.NewConversation(state.NewMemory())
 	count := state.NewProperty[int](conversation, "count")
-	useState := func(ctx context.Context, turn *middleware.Turn) error { return count.Set(ctx, 1) }
-	reply := func(ctx context.Context, turn *middleware.Turn) error {
+	useState := func(ctx context.Context, turn *bot.Turn) error { return count.Set(ctx, 1) }
+	reply := func(ctx context.Context, turn *bot.Turn) error {
 		_, err := turn.Send(ctx, schema.Activity{Type: schema.Typing}, schema.Activity{Text: "<one>"}, schema.Activity{Text: "two"})
 		return err
 	}
-	invoke := func(status int, body any) middleware.Handler {
-		return func(ctx context.Context, turn *middleware.Turn) error {
+	invoke := func(status int, body any) bot.Handler {
+		return func(ctx context.Context, turn *bot.Turn) error {
 			turn.SetInvokeResponse(status, body)
 			return nil
 		}
@@ -82,7 +83,7 @@ func TestHTTPAnswers(t *testing.T) {
 		name    string
 		method  string
 		body    string
-		handler middleware.Handler
+		handler bot.Handler
 		status  int
 		want    string // the body
 	}{
@@ -100,14 +101,14 @@ func TestHTTPAnswers(t *testing.T) {
 		{"a byte more is 413", "POST", `{"type":"message","text":"` + strings.Repeat("x", 256<<10-27) + `"}`, silent, 413, "the body is larger than 262144 bytes\n"},
 		{"no conversation id is 200 where no state is needed", "POST", `{"type":"message","channelId":"test"}`, silent, 200, ""},
 		{"no conversation id is 400 where state is needed", "POST", `{"type":"message","channelId":"test"}`, useState, 400, "the activity lacks conversation.id, from.id\n"},
-		{"a handler's error is 500 without detail", "POST", `{"type":"message",` + ids + `}`, func(context.Context, *middleware.Turn) error { return errors.New("secret detail") }, 500, "the turn failed\n"},
-		{"a panic is 500 without detail", "POST", `{"type":"message",` + ids + `}`, func(context.Context, *middleware.Turn) error { panic("secret detail") }, 500, "the turn failed\n"},
+		{"a handler's error is 500 without detail", "POST", `{"type":"message",` + ids + `}`, func(context.Context, *bot.Turn) error { return errors.New("secret detail") }, 500, "the turn failed\n"},
+		{"a panic is 500 without detail", "POST", `{"type":"message",` + ids + `}`, func(context.Context, *bot.Turn) error { panic("secret detail") }, 500, "the turn failed\n"},
 		{"an invoke that nobody handled is 501", "POST", `{"type":"invoke",` + ids + `}`, silent, 501, "not implemented\n"},
 		{"an invoke is its status and body", "POST", `{"type":"invoke",` + ids + `}`, invoke(409, map[string]any{"a": []int{1}}), 409, `{"a":[1]}`},
 		{"an invoke without body", "POST", `{"type":"invoke",` + ids + `}`, invoke(204, nil), 204, ""},
 		{"an invoke with an impossible status is 500", "POST", `{"type":"invoke",` + ids + `}`, invoke(7, nil), 500, "the turn failed\n"},
 		{"an invoke with a body that has no JSON form is 500", "POST", `{"type":"invoke",` + ids + `}`, invoke(200, func() {}), 500, "the turn failed\n"},
-		{"an invoke answered by an activity, as in the SDKs", "POST", `{"type":"invoke",` + ids + `}`, func(ctx context.Context, turn *middleware.Turn) error {
+		{"an invoke answered by an activity, as in the SDKs", "POST", `{"type":"invoke",` + ids + `}`, func(ctx context.Context, turn *bot.Turn) error {
 			_, err := turn.Send(ctx, schema.Activity{Type: "invokeResponse", Value: map[string]any{"status": 202, "body": "ok"}})
 			return err
 		}, 202, `"ok"`},
@@ -121,9 +122,9 @@ func TestHTTPAnswers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var log bytes.Buffer
-			bot := newHTTP(&base{}, &log)
+			adapter := newHTTP(&base{}, &log)
 			w := httptest.NewRecorder()
-			bot.HTTPHandler(test.handler).ServeHTTP(w, httptest.NewRequest(test.method, "/api/messages", strings.NewReader(test.body)))
+			adapter.HTTPHandler(test.handler).ServeHTTP(w, httptest.NewRequest(test.method, "/api/messages", strings.NewReader(test.body)))
 			if w.Code != test.status || !sameText(w.Body.String(), test.want) {
 				t.Errorf("answer is %d\n%s, want %d\n%s", w.Code, w.Body, test.status, test.want)
 			}
@@ -155,9 +156,9 @@ func TestARequestThatIsNotAuthenticIsRefused(t *testing.T) {
 		{"P34 a panic in the base is 401", nil, 401, "not authentic\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bot := middleware.NewAdapter(&unauthentic{err: test.err})
-			bot.Logger = slog.New(slog.DiscardHandler)
-			if w := post(t.Context(), bot.HTTPHandler(silent), `{"type":"message"}`); w.Code != test.status || w.Body.String() != test.body {
+			adapter := bot.NewAdapter(&unauthentic{err: test.err})
+			adapter.Logger = slog.New(slog.DiscardHandler)
+			if w := post(t.Context(), adapter.HTTPHandler(silent), `{"type":"message"}`); w.Code != test.status || w.Body.String() != test.body {
 				t.Errorf("answer is %d %q, want %d %q", w.Code, w.Body, test.status, test.body)
 			}
 		})
@@ -166,8 +167,8 @@ func TestARequestThatIsNotAuthenticIsRefused(t *testing.T) {
 
 func TestTheActivityIsAtHandAsItWasReceived(t *testing.T) {
 	const body = ` {"type":"message","custom":[1,2],"text":"hi"} `
-	bot := newHTTP(&base{}, io.Discard)
-	post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	adapter := newHTTP(&base{}, io.Discard)
+	post(t.Context(), adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		if string(turn.Raw) != body || turn.Activity.Text != "hi" {
 			t.Errorf("Raw is %s, text is %s", turn.Raw, turn.Activity.Text)
 		}
@@ -195,11 +196,11 @@ func TestATurnThatTakesLongIsAcknowledgedAndGoesOn(t *testing.T) {
 	} {
 		bubble(t, test.name, func(t *testing.T) {
 			b := &base{}
-			bot := newHTTP(b, io.Discard)
-			bot.AckAfter = test.ackAfter
+			adapter := newHTTP(b, io.Discard)
+			adapter.AckAfter = test.ackAfter
 			start := time.Now()
 			ended := make(chan error, 1)
-			w := post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+			w := post(t.Context(), adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 				time.Sleep(test.takes)
 				_, err := turn.SendText(ctx, "done")
 				ended <- err
@@ -223,7 +224,7 @@ func TestAClientThatGoesAwayDoesNotStopTheTurn(t *testing.T) {
 		memory := state.NewMemory()
 		c := newCounter(memory, timeout, nil)
 		ctx, goAway := context.WithCancel(t.Context())
-		post(ctx, c.bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		post(ctx, c.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 			goAway()
 			time.Sleep(time.Second)
 			return c.handle(ctx, turn)
@@ -237,7 +238,7 @@ func TestAClientThatGoesAwayDoesNotStopTheTurn(t *testing.T) {
 func TestATurnIsSavedAlthoughItsContextIsDone(t *testing.T) {
 	c := newCounter(state.NewMemory(), timeout, nil)
 	ctx, goAway := context.WithCancel(t.Context())
-	if err := c.bot.Process(ctx, message("a"), func(ctx context.Context, turn *middleware.Turn) error {
+	if err := c.adapter.Process(ctx, message("a"), func(ctx context.Context, turn *bot.Turn) error {
 		err := c.handle(ctx, turn)
 		goAway()
 		return err
@@ -250,10 +251,10 @@ func TestATurnIsSavedAlthoughItsContextIsDone(t *testing.T) {
 
 func TestATurnTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := newHTTP(&base{}, io.Discard)
-		bot.AckAfter = -1
+		adapter := newHTTP(&base{}, io.Discard)
+		adapter.AckAfter = -1
 		start := time.Now()
-		w := post(t.Context(), bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		w := post(t.Context(), adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}), aMessage)
@@ -264,8 +265,8 @@ func TestATurnTimesOut(t *testing.T) {
 }
 
 func TestAHandlerThatEndsItsGoroutineIsAFailedTurn(t *testing.T) {
-	bot := newHTTP(&base{}, io.Discard)
-	h := bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	adapter := newHTTP(&base{}, io.Discard)
+	h := adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		if turn.Activity.Text == "" {
 			runtime.Goexit()
 		}
@@ -283,8 +284,8 @@ func TestAHandlerThatEndsItsGoroutineIsAFailedTurn(t *testing.T) {
 func TestP40AnActivityDeliveredTwiceRunsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, nil)
-		c.bot.Logger = slog.New(slog.DiscardHandler)
-		h := c.bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+		c.adapter.Logger = slog.New(slog.DiscardHandler)
+		h := c.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 			time.Sleep(20 * time.Second)
 			return c.handle(ctx, turn)
 		})
@@ -311,9 +312,9 @@ func TestP40AnActivityDeliveredTwiceRunsOnce(t *testing.T) {
 }
 
 func TestASecondDeliveryGetsTheAnswerOfTheFirst(t *testing.T) {
-	bot := newHTTP(&base{}, io.Discard)
+	adapter := newHTTP(&base{}, io.Discard)
 	runs := 0
-	h := bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	h := adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		runs++
 		turn.SetInvokeResponse(201, strings.Repeat("x", len(turn.Activity.Text)))
 		_, err := turn.SendText(ctx, "reply "+turn.Activity.Text)
@@ -341,9 +342,9 @@ func TestASecondDeliveryGetsTheAnswerOfTheFirst(t *testing.T) {
 func TestTooManyWaitingTurnsAre503(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &base{}
-		bot := newHTTP(b, io.Discard, middleware.Serialize(&middleware.SerializeOptions{MaxWaiting: 1}))
-		bot.Bare = true
-		h := bot.HTTPHandler(func(context.Context, *middleware.Turn) error { time.Sleep(time.Second); return nil })
+		adapter := newHTTP(b, io.Discard, bot.Serialize(&bot.SerializeOptions{MaxWaiting: 1}))
+		adapter.Bare = true
+		h := adapter.HTTPHandler(func(context.Context, *bot.Turn) error { time.Sleep(time.Second); return nil })
 		codes := make(chan int, 3)
 		for i := range 3 {
 			go func() {
@@ -366,11 +367,11 @@ func TestTooManyWaitingTurnsAre503(t *testing.T) {
 
 func TestMoreRequestsThanMaxTurnsAre503AndNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bot := newHTTP(&base{}, io.Discard)
-		bot.MaxTurns = 2
-		bot.AckAfter = time.Second
+		adapter := newHTTP(&base{}, io.Discard)
+		adapter.MaxTurns = 2
+		adapter.AckAfter = time.Second
 		release := make(chan struct{})
-		h := bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error { <-release; return nil })
+		h := adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error { <-release; return nil })
 		send := func(id string) (code int, left int) {
 			body := strings.NewReader(`{"type":"message","channelId":"test","id":"` + id + `","conversation":{"id":"` + id + `"},"from":{"id":"u1"}}`)
 			w := httptest.NewRecorder()
@@ -404,9 +405,9 @@ func TestMoreRequestsThanMaxTurnsAre503AndNotRead(t *testing.T) {
 
 // TestASlowBodyIsCutOff has a client that stops in the middle of its body.
 func TestASlowBodyIsCutOff(t *testing.T) {
-	bot := newHTTP(&base{}, io.Discard)
-	bot.ReadTimeout = time.Millisecond
-	server := httptest.NewServer(bot.HTTPHandler(silent))
+	adapter := newHTTP(&base{}, io.Discard)
+	adapter.ReadTimeout = time.Millisecond
+	server := httptest.NewServer(adapter.HTTPHandler(silent))
 	defer server.Close()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
@@ -421,9 +422,9 @@ func TestASlowBodyIsCutOff(t *testing.T) {
 
 // TestARefusalDoesNotWaitForTheBody that its client holds back.
 func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
-	bot := middleware.NewAdapter(&unauthentic{err: errors.New("no token")})
-	bot.Logger = slog.New(slog.DiscardHandler)
-	server := httptest.NewServer(bot.HTTPHandler(silent))
+	adapter := bot.NewAdapter(&unauthentic{err: errors.New("no token")})
+	adapter.Logger = slog.New(slog.DiscardHandler)
+	server := httptest.NewServer(adapter.HTTPHandler(silent))
 	defer server.Close()
 	for method, status := range map[string]string{"POST": "401", "PUT": "405"} {
 		conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -453,11 +454,11 @@ func TestConnectionsAreKept(t *testing.T) {
 // TestATurnMayTakeLongerThanItsBody has the deadline of the body pass during
 // the turn, which must not harm the answer or the connection.
 func TestATurnMayTakeLongerThanItsBody(t *testing.T) {
-	bot := newHTTP(&base{}, io.Discard)
-	bot.ReadTimeout = 200 * time.Millisecond
-	server := httptest.NewServer(bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	adapter := newHTTP(&base{}, io.Discard)
+	adapter.ReadTimeout = 200 * time.Millisecond
+	server := httptest.NewServer(adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		select {
-		case <-time.After(2 * bot.ReadTimeout):
+		case <-time.After(2 * adapter.ReadTimeout):
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -477,21 +478,21 @@ func TestATurnMayTakeLongerThanItsBody(t *testing.T) {
 }
 
 func TestAClosedBotAnswers503(t *testing.T) {
-	bot := newHTTP(&base{}, io.Discard)
-	if err := bot.Close(t.Context()); err != nil {
+	adapter := newHTTP(&base{}, io.Discard)
+	if err := adapter.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if w := post(t.Context(), bot.HTTPHandler(silent), aMessage); w.Code != 503 {
+	if w := post(t.Context(), adapter.HTTPHandler(silent), aMessage); w.Code != 503 {
 		t.Errorf("answer is %d, want 503", w.Code)
 	}
 }
 
 func TestLogsNameNoTextAndNoStackInTheResponse(t *testing.T) {
 	var log bytes.Buffer
-	bot := newHTTP(&base{}, &log)
+	adapter := newHTTP(&base{}, &log)
 	body := strings.Replace(aMessage, "{", `{"text":"my password is swordfish",`, 1)
-	post(t.Context(), bot.HTTPHandler(silent), body)
-	w := post(t.Context(), bot.HTTPHandler(func(context.Context, *middleware.Turn) error { panic("oops") }), strings.Replace(body, "m1", "m2", 1))
+	post(t.Context(), adapter.HTTPHandler(silent), body)
+	w := post(t.Context(), adapter.HTTPHandler(func(context.Context, *bot.Turn) error { panic("oops") }), strings.Replace(body, "m1", "m2", 1))
 	if got := log.String(); strings.Contains(got, "swordfish") || !strings.Contains(got, "oops") || !strings.Contains(got, "http_test.go") {
 		t.Errorf("log is %s", got)
 	}
@@ -506,17 +507,17 @@ func TestWhatHasNoJSONFormFailsTheTurn(t *testing.T) {
 	unencodable := map[string]any{"f": func() {}}
 	for _, test := range []struct {
 		name, activity string
-		handle         middleware.Handler
+		handle         bot.Handler
 	}{
-		{"a reply in the response", `"type":"message","deliveryMode":"expectReplies"`, func(ctx context.Context, turn *middleware.Turn) error {
+		{"a reply in the response", `"type":"message","deliveryMode":"expectReplies"`, func(ctx context.Context, turn *bot.Turn) error {
 			_, err := turn.Send(ctx, schema.Activity{Text: "hi"}, schema.Activity{Attachments: []schema.Attachment{{Content: unencodable}}})
 			return err
 		}},
-		{"an invoke response", `"type":"invoke"`, func(ctx context.Context, turn *middleware.Turn) error {
+		{"an invoke response", `"type":"invoke"`, func(ctx context.Context, turn *bot.Turn) error {
 			turn.SetInvokeResponse(200, unencodable)
 			return nil
 		}},
-		{"an invoke response with an impossible status", `"type":"invoke"`, func(ctx context.Context, turn *middleware.Turn) error {
+		{"an invoke response with an impossible status", `"type":"invoke"`, func(ctx context.Context, turn *bot.Turn) error {
 			turn.SetInvokeResponse(99, nil)
 			return nil
 		}},
@@ -524,8 +525,8 @@ func TestWhatHasNoJSONFormFailsTheTurn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			storage := state.NewMemory()
 			c := newCounter(storage, timeout, nil)
-			c.bot.Logger = slog.New(slog.DiscardHandler)
-			h := c.bot.HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+			c.adapter.Logger = slog.New(slog.DiscardHandler)
+			h := c.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 				return errors.Join(c.inConversation.Set(ctx, 7), test.handle(ctx, turn))
 			})
 			for range 2 {
@@ -542,7 +543,7 @@ func TestWhatHasNoJSONFormFailsTheTurn(t *testing.T) {
 }
 
 func TestARepliesContentIsThatAtTheSend(t *testing.T) {
-	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		card := map[string]any{}
 		for i := range 2 {
 			card["n"] = i
@@ -561,7 +562,7 @@ func TestARepliesContentIsThatAtTheSend(t *testing.T) {
 // TestAHandlerMayChangeTheActivity has it do so under the feet of the adapter.
 func TestAHandlerMayChangeTheActivity(t *testing.T) {
 	runs := 0
-	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		runs++
 		turn.Activity.Type, turn.Activity.ID = "ExpireConversation", "other"
 		return nil
@@ -577,9 +578,9 @@ func TestAHandlerMayChangeTheActivity(t *testing.T) {
 }
 
 func TestAPanicWithoutRecoverIsAFailedTurn(t *testing.T) {
-	bot := newHTTP(&base{}, io.Discard)
-	bot.Bare = true
-	h := bot.HTTPHandler(func(context.Context, *middleware.Turn) error { panic("ouch") })
+	adapter := newHTTP(&base{}, io.Discard)
+	adapter.Bare = true
+	h := adapter.HTTPHandler(func(context.Context, *bot.Turn) error { panic("ouch") })
 	if w := post(t.Context(), h, `{"type":"message","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`); w.Code != 500 {
 		t.Errorf("answer is %d", w.Code)
 	}
@@ -588,7 +589,7 @@ func TestAPanicWithoutRecoverIsAFailedTurn(t *testing.T) {
 // TestAMissingIDThatIsNotTheActivitysIs500 has a handler make a context of its own.
 func TestAMissingIDThatIsNotTheActivitysIs500(t *testing.T) {
 	user := state.NewProperty[int](state.NewUser(state.NewMemory()), "x")
-	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *middleware.Turn) error {
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 		return user.Set(state.NewContext(ctx, state.IDs{Channel: "test"}), 1)
 	})
 	if w := post(t.Context(), h, `{"type":"message","channelId":"test","conversation":{"id":"c1"},"from":{"id":"u1"}}`); w.Code != 500 {
@@ -601,8 +602,8 @@ func TestLogsDoNotNameConversations(t *testing.T) {
 	var log bytes.Buffer
 	away := &statetest.Faults{Storage: state.NewMemory(), Before: func(context.Context, statetest.Call) error { return errors.New("away") }}
 	conversation := state.NewConversation(away)
-	bot := newHTTP(&base{}, &log, middleware.AutoSave(conversation), middleware.Expire(conversation, time.Minute, nil))
-	w := post(t.Context(), bot.HTTPHandler(silent), `{"type":"message","id":"1","channelId":"test","conversation":{"id":"secret \"id\""},"from":{"id":"u"}}`)
+	adapter := newHTTP(&base{}, &log, middleware.AutoSave(conversation), middleware.Expire(conversation, time.Minute, nil))
+	w := post(t.Context(), adapter.HTTPHandler(silent), `{"type":"message","id":"1","channelId":"test","conversation":{"id":"secret \"id\""},"from":{"id":"u"}}`)
 	if w.Code != 500 || !strings.Contains(log.String(), "away") || strings.Contains(log.String(), "secret") {
 		t.Errorf("answer is %d, logged was\n%s", w.Code, &log)
 	}

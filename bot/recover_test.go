@@ -1,4 +1,4 @@
-package middleware_test
+package bot_test
 
 import (
 	"context"
@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/bot"
 )
 
 func TestAPanicIsTheTurnsErrorWithItsStack(t *testing.T) {
-	bot := middleware.NewAdapter(&base{})
-	err := bot.Process(t.Context(), message(""), func(context.Context, *middleware.Turn) error { panic("oops") })
-	var p *middleware.PanicError
+	adapter := bot.NewAdapter(&base{})
+	err := adapter.Process(t.Context(), message(""), func(context.Context, *bot.Turn) error { panic("oops") })
+	var p *bot.PanicError
 	if !errors.As(err, &p) || p.Value != "oops" || !strings.Contains(string(p.Stack), "recover_test.go") {
 		t.Errorf("error is %#v", err)
 	}
@@ -22,8 +22,8 @@ func TestAPanicIsTheTurnsErrorWithItsStack(t *testing.T) {
 }
 
 func TestAPanicWithAnErrorWrapsIt(t *testing.T) {
-	bot := middleware.NewAdapter(&base{})
-	if err := bot.Process(t.Context(), message(""), func(context.Context, *middleware.Turn) error { panic(errBad) }); !errors.Is(err, errBad) {
+	adapter := bot.NewAdapter(&base{})
+	if err := adapter.Process(t.Context(), message(""), func(context.Context, *bot.Turn) error { panic(errBad) }); !errors.Is(err, errBad) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -1,0 +1,184 @@
+package bot_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/core/activity"
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/state"
+)
+
+// A plainBase is a core.Adapter and nothing more, as that of msbotbuilder-go:
+// it sends what a handler returns. It keeps what was sent.
+type plainBase struct {
+	mu   sync.Mutex
+	sent []schema.Activity
+	fail func(schema.Activity) error // if not nil, decides whether a send fails
+}
+
+func (b *plainBase) ParseRequest(ctx context.Context, r *http.Request) (a schema.Activity, err error) {
+	err = json.NewDecoder(r.Body).Decode(&a)
+	return a, err
+}
+
+func (b *plainBase) ProcessActivity(ctx context.Context, a schema.Activity, h activity.Handler) error {
+	reply, err := activity.PrepareActivityContext(h, &activity.TurnContext{Activity: a})
+	if err != nil {
+		return err
+	}
+	_, err = b.deliver(reply)
+	return err
+}
+
+func (b *plainBase) ProactiveMessage(context.Context, schema.ConversationReference, activity.Handler) error {
+	panic("not called by middleware")
+}
+
+func (b *plainBase) DeleteActivity(ctx context.Context, id string, ref schema.ConversationReference) error {
+	_, err := b.deliver(schema.Activity{Type: "deleted", ID: id})
+	return err
+}
+
+func (b *plainBase) UpdateActivity(ctx context.Context, a schema.Activity) error {
+	_, err := b.deliver(schema.Activity{Type: "updated", ID: a.ID})
+	return err
+}
+
+func (b *plainBase) deliver(a schema.Activity) (id string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail != nil {
+		if err := b.fail(a); err != nil {
+			return "", err
+		}
+	}
+	b.sent = append(b.sent, a)
+	return fmt.Sprintf("sent-%d", len(b.sent)), nil
+}
+
+// texts returns the texts that were sent since the last call.
+func (b *plainBase) texts() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var texts []string
+	for _, a := range b.sent {
+		texts = append(texts, a.Text)
+	}
+	b.sent = nil
+	return texts
+}
+
+// A base is a plainBase that can deliver and tell ids, as package connector's.
+type base struct{ plainBase }
+
+func (b *base) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	return b.deliver(a)
+}
+
+const notice = "Welcome back!  Let's start over from the beginning."
+
+// timeout is when the conversations of a counter expire.
+const timeout = 30 * time.Minute
+
+// bubble runs f in a synctest bubble.
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+// A message returns a message of user u1 in conversation c1.
+func message(text string) schema.Activity {
+	return schema.Activity{
+		Type:         schema.Message,
+		Text:         text,
+		ChannelID:    "test",
+		ServiceURL:   "http://localhost/channel",
+		From:         schema.ChannelAccount{ID: "u1"},
+		Recipient:    schema.ChannelAccount{ID: "bot"},
+		Conversation: schema.ConversationAccount{ID: "c1"},
+	}
+}
+
+func in(conversation string, a schema.Activity) schema.Activity {
+	a.Conversation.ID = conversation
+	return a
+}
+
+func withID(id string, a schema.Activity) schema.Activity {
+	a.ID = id
+	return a
+}
+
+// A counter is a bot that counts the messages of a conversation and of a user
+// and says so.
+type counter struct {
+	conversation, user *state.Scope
+	inConversation     *state.Property[int]
+	ofUser             *state.Property[int]
+	base               *base
+	adapter            *bot.Adapter
+}
+
+// newCounter returns a counter over storage whose conversations expire.
+func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.ExpireOptions) *counter {
+	c := &counter{conversation: state.NewConversation(storage), user: state.NewUser(storage), base: &base{}}
+	c.inConversation = state.NewProperty[int](c.conversation, "count")
+	c.ofUser = state.NewProperty[int](c.user, "count")
+	c.adapter = bot.NewAdapter(c.base,
+		middleware.AutoSave(c.conversation, c.user),
+		middleware.Expire(c.conversation, timeout, opts),
+	)
+	return c
+}
+
+func (c *counter) handle(ctx context.Context, turn *bot.Turn) error {
+	if turn.Activity.Type != schema.Message {
+		return nil
+	}
+	var counts [2]int
+	for i, p := range []*state.Property[int]{c.inConversation, c.ofUser} {
+		n, err := p.GetOr(ctx, 0)
+		if err != nil {
+			return err
+		}
+		counts[i] = n + 1
+		if err := p.Set(ctx, n+1); err != nil {
+			return err
+		}
+	}
+	_, err := turn.SendText(ctx, fmt.Sprintf("%s: %d here, %d in all", turn.Activity.Text, counts[0], counts[1]))
+	return err
+}
+
+func (c *counter) process(t *testing.T, a schema.Activity) []string {
+	t.Helper()
+	if err := c.adapter.Process(t.Context(), a, c.handle); err != nil {
+		t.Errorf("%s %q: %v", a.Type, a.Text, err)
+	}
+	return c.base.texts()
+}
+
+// say has the user write, and checks what the bot answers.
+func (c *counter) say(t *testing.T, text string, want ...string) {
+	t.Helper()
+	wantTexts(t, c.process(t, message(text)), want...)
+}
+
+func wantTexts(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+		t.Errorf("the bot said\n%q, want\n%q", got, want)
+	}
+}

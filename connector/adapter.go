@@ -17,8 +17,13 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/outbound"
 	"github.com/botlapse/botlapse/internal/wire"
 )
+
+// ErrNotAllowed reports a serviceUrl, or an address that its host stands for,
+// to which nothing may be sent.
+var ErrNotAllowed = outbound.ErrNotAllowed
 
 // Options are options of [New].
 type Options struct {
@@ -119,7 +124,7 @@ func New(opts *Options) (*Adapter, error) {
 	a := &Adapter{life: newLife()}
 	trusted := o.Transport // to the addresses of the Cloud
 	if o.Transport == nil {
-		channels := newTransport(o.Timeout, o.App != nil)
+		channels := outbound.NewTransport(o.Timeout, o.App != nil)
 		o.Transport, a.own = channels, append(a.own, channels)
 	}
 	a.opts = o
@@ -130,7 +135,7 @@ func New(opts *Options) (*Adapter, error) {
 		return a, nil
 	}
 	if trusted == nil {
-		t := newTransport(keysTimeout, false)
+		t := outbound.NewTransport(keysTimeout, false)
 		trusted, a.own = t, append(a.own, t)
 	}
 	client := &http.Client{
@@ -279,13 +284,13 @@ func (a *Adapter) service(serviceURL string) (*url.URL, error) {
 	case serviceURL == "":
 		return nil, errors.New("the activity has no serviceUrl")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil:
-		return nil, notAllowed("the serviceUrl is no http or https URL")
+		return nil, outbound.NotAllowed("the serviceUrl is no http or https URL")
 	case a.opts.App != nil && u.Scheme != "https":
-		return nil, notAllowed("the serviceUrl is no https URL")
+		return nil, outbound.NotAllowed("the serviceUrl is no https URL")
 	case a.opts.App == nil && !a.opts.AllowUnauthenticated && !isLoopback(u.Hostname()):
-		return nil, notAllowed("the serviceUrl is not on this machine")
+		return nil, outbound.NotAllowed("the serviceUrl is not on this machine")
 	case !a.allows(u.Hostname()):
-		return nil, notAllowed("the serviceUrl is at none of the allowed hosts")
+		return nil, outbound.NotAllowed("the serviceUrl is at none of the allowed hosts")
 	}
 	return u, nil
 }

@@ -9,19 +9,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/outbound"
 	"github.com/botlapse/botlapse/internal/wire"
 )
 
@@ -165,7 +164,7 @@ func (a *Adapter) resource(serviceURL string, segments ...string) (*url.URL, err
 	}
 	target := &url.URL{Scheme: u.Scheme, Host: u.Host, RawPath: path}
 	if target.Path, err = url.PathUnescape(path); err != nil {
-		return nil, fmt.Errorf("connector: %w", notAllowed("the serviceUrl is no http or https URL"))
+		return nil, fmt.Errorf("connector: %w", outbound.NotAllowed("the serviceUrl is no http or https URL"))
 	}
 	return target, nil
 }
@@ -300,7 +299,7 @@ func (a *Adapter) try(ctx context.Context, method string, u *url.URL, token stri
 	}
 	switch resp.StatusCode {
 	case http.StatusPreconditionFailed, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return nil, retryAfter(resp.Header), refused
+		return nil, outbound.RetryAfter(resp.Header), refused
 	}
 	return nil, -1, refused
 }
@@ -318,18 +317,4 @@ func errorCode(answer []byte) string {
 		}
 	}
 	return e.Error.Code
-}
-
-// retryAfter returns how long a channel asks to wait: seconds or a date.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	} else if errors.Is(err, strconv.ErrRange) {
-		return math.MaxInt64
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }

@@ -1,4 +1,4 @@
-package connector
+package outbound
 
 import (
 	"net/netip"

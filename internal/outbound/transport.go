@@ -1,4 +1,6 @@
-package connector
+// Package outbound makes requests to hosts that somebody else has named, and
+// keeps them from going inwards, to addresses that only this machine reaches.
+package outbound
 
 import (
 	"errors"
@@ -9,19 +11,20 @@ import (
 	"time"
 )
 
-// ErrNotAllowed reports a serviceUrl, or an address that its host stands for,
-// to which nothing may be sent.
+// ErrNotAllowed reports a URL, or an address that its host stands for, to which
+// nothing may be sent.
 var ErrNotAllowed = errors.New("not allowed to send there")
 
-// notAllowed says why something is not allowed. It is ErrNotAllowed.
-type notAllowed string
+// NotAllowed says why something is not allowed. It is [ErrNotAllowed].
+type NotAllowed string
 
-func (e notAllowed) Error() string        { return string(e) }
-func (e notAllowed) Is(target error) bool { return target == ErrNotAllowed }
+func (e NotAllowed) Error() string        { return string(e) }
+func (e NotAllowed) Is(target error) bool { return target == ErrNotAllowed }
 
-// newTransport returns the transport to channels. If public is true, it
-// connects to public addresses only.
-func newTransport(timeout time.Duration, public bool) *http.Transport {
+// NewTransport returns a transport that uses no proxy, and waits for an answer
+// as long as timeout. If public is true, it connects to public addresses only;
+// the error of a request to another one is [ErrNotAllowed].
+func NewTransport(timeout time.Duration, public bool) *http.Transport {
 	dialer := &net.Dialer{Timeout: timeout / 2}
 	if public {
 		dialer.Control = checkAddress
@@ -46,7 +49,7 @@ func newTransport(timeout time.Duration, public bool) *http.Transport {
 func checkAddress(network, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !isPublic(to.Addr()) {
-		return notAllowed(address + " is no public address")
+		return NotAllowed(address + " is no public address")
 	}
 	return nil
 }

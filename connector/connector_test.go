@@ -421,6 +421,37 @@ func TestARequestTimesOutAndIsNotRepeated(t *testing.T) {
 	})
 }
 
+// TestAChannelThatSwitchesProtocolsHoldsUpNobody lets a channel answer with
+// status 101, after which the connection is the channel's, and say no more.
+func TestAChannelThatSwitchesProtocolsHoldsUpNobody(t *testing.T) {
+	channel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
+		rw.Flush()
+		rw.ReadByte() // until the bot closes
+		c.Close()
+	}))
+	defer channel.Close()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := newAdapter(t, connector.Options{}).SendActivity(t.Context(), to(channel.URL))
+		sent <- err
+	}()
+	select {
+	case err := <-sent:
+		if refused := (*connector.SendError)(nil); !errors.As(err, &refused) || refused.Status != http.StatusSwitchingProtocols {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the bot still waits")
+	}
+}
+
 // TestWaitsAreRandomAndGrow looks at many waits: they are anywhere below a
 // bound, which doubles up to 8 s.
 func TestWaitsAreRandomAndGrow(t *testing.T) {

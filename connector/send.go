@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -280,13 +279,11 @@ func (a *Adapter) try(ctx context.Context, method string, u *url.URL, token stri
 		}
 		return nil, after, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
 	}
-	defer resp.Body.Close()
-	// What is read to its end leaves a connection that can be used again.
 	most := int64(maxAnswer)
 	if method == http.MethodGet {
 		most = maxList
 	}
-	answer, err = io.ReadAll(io.LimitReader(resp.Body, most))
+	answer, err = outbound.ReadAnswer(resp, most)
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		if method == http.MethodGet && err != nil {
 			return nil, 0, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)

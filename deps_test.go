@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
 	"deadline":              {module + "/state", module + "/bot", module + "/middleware", module + "/internal/wire", module + "/internal/redact", sdk, otel, "go.etcd.io/bbolt", "golang.org/x/time/rate"},
 	"deadline/deadlinetest": {module + "/deadline", sdk},
+	"webhook":               {module + "/internal/outbound"},
 	"dialog":                {module + "/state", module + "/bot", module + "/internal", sdk},
 	"interop/replicas":      {module + "/cosmos", module + "/deadline"},
 	"samples":               {module, sdk, "github.com/joho/godotenv"},

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks everything. Needs Go and nothing else; "check.sh all" also runs what
-# needs Node, the official JavaScript SDK in interop/js, and what takes long.
+# needs Node, the official JavaScript SDK in interop/js, or Python, and what
+# takes long.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -37,8 +38,9 @@ step tests
 go test -race -shuffle=on ./...
 
 if [ "${1-}" = all ]; then
-	step "JavaScript SDK and Cosmos DB servers of others"
+	step "JavaScript SDK, Cosmos DB servers and receivers of events of others"
 	command -v npm >/dev/null || fail "check.sh all needs Node"
+	command -v python3 >/dev/null || fail "check.sh all needs Python 3"
 	(cd interop/js && npm ci --no-audit --no-fund --loglevel=error)
 	# The server of vercel lets no item expire: these cases show that.
 	expiry='an_expired_item_leaves_room_for_ETagNone|an_expired_item_has_no_tag|a_refused_write_leaves_the_TTL_alone|a_rewrite_may_shorten_the_TTL|each_item_of_a_batch_has_its_own_TTL|an_item_is_there_until_its_TTL_has_passed|a_rewrite_starts_the_TTL_anew'

@@ -62,3 +62,23 @@ func _(base core.Adapter) {
 		t.Errorf("%v\n%s\n%s", err, out, source)
 	}
 }
+
+// TestTheProgramOfTheEventsPageCompiles builds the receiver in Go of
+// docs/events.md. Package interop runs it, beside those in other languages.
+func TestTheProgramOfTheEventsPageCompiles(t *testing.T) {
+	page, err := os.ReadFile("docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(page)
+	if program == nil {
+		t.Fatal("docs/events.md has no Go program")
+	}
+	file := filepath.Join(t.TempDir(), "receiver.go")
+	if err := os.WriteFile(file, program[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", os.DevNull, file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

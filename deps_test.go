@@ -32,12 +32,16 @@ var allowed = map[string][]string{
 		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
 	"deadline":              {module + "/state", module + "/bot", module + "/middleware", module + "/internal/wire", module + "/internal/redact", sdk, otel, "go.etcd.io/bbolt", "golang.org/x/time/rate"},
 	"deadline/deadlinetest": {module + "/deadline", sdk},
+	"bottest":               {module + "/state", module + "/bot", module + "/connector", module + "/deadline", module + "/internal/wire", sdk},
 	"webhook":               {module + "/internal/outbound"},
 	"dialog":                {module + "/state", module + "/bot", module + "/internal", sdk},
 	"interop/replicas":      {module + "/cosmos", module + "/deadline"},
 	"samples":               {module, sdk, "github.com/joho/godotenv"},
 	"cmd":                   {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv", otel, "github.com/prometheus/client_golang"},
 }
+
+// forTests are the packages that tests import, and that import testing for it.
+var forTests = []string{"bottest", "state/statetest", "deadline/deadlinetest"}
 
 const (
 	sdk   = "github.com/infracloudio/msbotbuilder-go"
@@ -66,7 +70,7 @@ func TestImportsFollowTheDesign(t *testing.T) {
 					t.Errorf("%s imports %s", pkg, path)
 				}
 			}
-			if path == "testing" && pkg != module+"/state/statetest" && pkg != module+"/deadline/deadlinetest" {
+			if path == "testing" && !slices.Contains(forTests, strings.TrimPrefix(pkg, module+"/")) {
 				t.Errorf("%s imports testing outside of its tests", pkg)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/internal/wire"
@@ -150,12 +151,24 @@ func goTurnOn(t *testing.T, storage state.Storage, activity json.RawMessage) []a
 	}
 	conversation, user := state.NewConversation(storage), state.NewUser(storage)
 	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
-	base := &collector{replies: []any{}}
-	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user))
+	channel := &bottest.Channel{}
+	adapter := bot.NewAdapter(channel, middleware.AutoSave(conversation, user))
 	if err := adapter.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
 		t.Fatal(err)
 	}
-	return base.replies
+	replies := []any{}
+	for _, sent := range channel.Sent() {
+		data, err := wire.Encode(&sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reply any
+		if err := json.Unmarshal(data, &reply); err != nil {
+			t.Fatal(err)
+		}
+		replies = append(replies, reply)
+	}
+	return replies
 }
 
 // TestThirdPartyServers runs the storage on Cosmos DB servers that others have

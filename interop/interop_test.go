@@ -6,7 +6,6 @@ package interop
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,13 +17,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/schema"
-
-	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/wire"
-	"github.com/botlapse/botlapse/middleware"
-	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -136,7 +129,7 @@ func startNode(t *testing.T, script string) func(t *testing.T, request, answer a
 
 // goTurn runs one turn of the Go bot, as a process would that knows nothing of
 // the turns before.
-func goTurn(t *testing.T, activity json.RawMessage, before documents) ([]any, documents) {
+func goTurn(t *testing.T, activity json.RawMessage, before documents) (replies []any, after documents) {
 	a, err := wire.Decode(activity)
 	if err != nil {
 		t.Fatal(err)
@@ -149,13 +142,7 @@ func goTurn(t *testing.T, activity json.RawMessage, before documents) ([]any, do
 	if _, err := storage.Write(t.Context(), items); err != nil {
 		t.Fatal(err)
 	}
-	conversation, user := state.NewConversation(storage), state.NewUser(storage)
-	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
-	base := &collector{replies: []any{}}
-	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user))
-	if err := adapter.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
-		t.Fatal(err)
-	}
+	replies = goTurnOn(t, storage, activity)
 	stored, err := storage.Read(t.Context(), []string{
 		fmt.Sprintf("%s/conversations/%s/", a.ChannelID, a.Conversation.ID),
 		fmt.Sprintf("%s/users/%s/", a.ChannelID, a.From.ID),
@@ -163,27 +150,9 @@ func goTurn(t *testing.T, activity json.RawMessage, before documents) ([]any, do
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := maps.Clone(before)
+	after = maps.Clone(before)
 	for key, item := range stored {
 		after[key] = item.Value
 	}
-	return base.replies, after
-}
-
-// A collector is a core.Adapter that keeps what is sent, as JSON. The bot calls
-// none of the embedded interface's methods.
-type collector struct {
-	core.Adapter
-	replies []any
-}
-
-func (c *collector) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
-	data, err := wire.Encode(&a)
-	if err != nil {
-		return "", err
-	}
-	var reply any
-	err = json.Unmarshal(data, &reply)
-	c.replies = append(c.replies, reply)
-	return "", err
+	return replies, after
 }

@@ -15,23 +15,12 @@ import (
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 )
-
-// says is a core.Adapter that keeps what the bot says.
-type says struct {
-	core.Adapter
-	texts []string
-}
-
-func (s *says) SendActivity(_ context.Context, a schema.Activity) (id string, err error) {
-	s.texts = append(s.texts, a.Text)
-	return "", nil
-}
 
 func newAccount(t testing.TB, server *cosmostest.Server) *cosmos.Account {
 	account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: server})
@@ -60,35 +49,27 @@ func newServer(t testing.TB) *cosmostest.Server {
 func TestTheStorageExpiresWhatTheTimeoutHasNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(t)
-		base := &says{}
-		adapter, handle := newBot(base, newAccount(t, server), "bot")
-		say := func(text string, want ...string) {
-			t.Helper()
-			base.texts = nil
-			err := adapter.Process(t.Context(), schema.Activity{Type: schema.Message, Text: text, ChannelID: "emulator",
-				Conversation: schema.ConversationAccount{ID: "c1"}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"}}, handle)
-			if err != nil || strings.Join(base.texts, "|") != strings.Join(want, "|") {
-				t.Errorf("%q: the bot said %q (%v), want %q", text, base.texts, err, want)
-			}
-		}
-		const first, notice = "Please enter your mode of transport.", "Welcome back!  Let's start over from the beginning."
-		say("hi", first)
-		time.Sleep(timeout - time.Second)
-		say("bus", "Please enter your name.")
-		time.Sleep(timeout)
-		say("Ada", notice, first)
-		time.Sleep(timeout + grace - time.Second)
-		say("Ada", notice, first)
-		time.Sleep(timeout + grace)
-		say("Ada", first) // nothing is left that would tell
+		c := bottest.New(t, func(base core.Adapter) (http.Handler, func(context.Context) error) {
+			adapter, handle := newBot(base, newAccount(t, server), "bot")
+			return adapter.HTTPHandler(handle), adapter.Close
+		}).With("emulator", "", "")
+		const first, notice = "Please enter your mode of transport. [Car] [Bus] [Bicycle]", "Welcome back!  Let's start over from the beginning."
+		c.Says("hi").Expects(first)
+		c.Silence(timeout - time.Second)
+		c.Says("bus").Expects("Please enter your name.")
+		c.Silence(timeout)
+		c.Says("Ada").Expects(notice, first)
+		c.Silence(timeout + grace - time.Second)
+		c.Says("Ada").Expects(notice, first)
+		c.Silence(timeout + grace)
+		c.Says("Ada").Expects(first) // nothing is left that would tell
 		for _, text := range []string{"bus", "Ada", "no", "skip", "yes"} {
-			adapter.Process(t.Context(), schema.Activity{Type: schema.Message, Text: text, ChannelID: "emulator",
-				Conversation: schema.ConversationAccount{ID: "c1"}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"}}, handle)
+			c.Says(text).Sent()
 		}
-		time.Sleep(365 * 24 * time.Hour)
-		items, err := cosmos.New(newAccount(t, server), "bot", "users", nil).Read(t.Context(), []string{"emulator/users/u1"})
-		if err != nil || !strings.Contains(string(items["emulator/users/u1"].Value), `"name":"Ada"`) {
-			t.Errorf("after a year, the user is %s: %v", items["emulator/users/u1"].Value, err)
+		c.Silence(365 * 24 * time.Hour)
+		items, err := cosmos.New(newAccount(t, server), "bot", "users", nil).Read(t.Context(), []string{"emulator/users/user"})
+		if err != nil || !strings.Contains(string(items["emulator/users/user"].Value), `"name":"Ada"`) {
+			t.Errorf("after a year, the user is %s: %v", items["emulator/users/user"].Value, err)
 		}
 	})
 }

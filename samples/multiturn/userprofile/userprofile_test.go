@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"github.com/botlapse/botlapse/bot"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,53 +14,16 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/dialog"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
 )
-
-// A base is a channel in memory.
-type base struct {
-	sent []schema.Activity
-	// refuse, if not nil, says which activities cannot be sent.
-	refuse func(schema.Activity) bool
-}
-
-var _ core.Adapter = (*base)(nil)
-
-func (b *base) SendActivity(_ context.Context, a schema.Activity) (string, error) {
-	if b.refuse != nil && b.refuse(a) {
-		return "", errors.New("refused")
-	}
-	b.sent = append(b.sent, a)
-	return "", nil
-}
-
-func (*base) ParseRequest(context.Context, *http.Request) (schema.Activity, error) {
-	return schema.Activity{}, errors.ErrUnsupported
-}
-
-func (*base) ProcessActivity(context.Context, schema.Activity, activity.Handler) error {
-	return errors.ErrUnsupported
-}
-
-func (*base) ProactiveMessage(context.Context, schema.ConversationReference, activity.Handler) error {
-	return errors.ErrUnsupported
-}
-
-func (*base) DeleteActivity(context.Context, string, schema.ConversationReference) error {
-	return errors.ErrUnsupported
-}
-
-func (*base) UpdateActivity(context.Context, schema.Activity) error {
-	return errors.ErrUnsupported
-}
 
 // A storage knows which keys were read and written.
 type storage struct {
@@ -85,13 +46,13 @@ type chat struct {
 	t       testing.TB
 	profile *userprofile.Bot
 	adapter *bot.Adapter
-	base    *base
+	channel *bottest.Channel
 	storage *storage
 	reports []error
 }
 
 func newChat(t testing.TB, documents map[string]json.RawMessage) *chat {
-	c := &chat{t: t, base: &base{}, storage: &storage{Storage: state.NewMemory()}}
+	c := &chat{t: t, channel: &bottest.Channel{}, storage: &storage{Storage: state.NewMemory()}}
 	items := make(map[string]state.Item)
 	for key, document := range documents {
 		items[key] = state.Item{Value: document}
@@ -103,18 +64,18 @@ func newChat(t testing.TB, documents map[string]json.RawMessage) *chat {
 	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
 	c.profile = userprofile.New(conversation, user)
 	c.profile.Dialogs.Report = func(_ context.Context, err error) { c.reports = append(c.reports, err) }
-	c.adapter = bot.NewAdapter(c.base, middleware.AutoSave(conversation, user))
+	c.adapter = bot.NewAdapter(c.channel, middleware.AutoSave(conversation, user))
 	return c
 }
 
 // process runs a turn and returns what the bot said in it.
 func (c *chat) process(a schema.Activity) []schema.Activity {
 	c.t.Helper()
-	c.base.sent, c.storage.read, c.storage.written = nil, nil, nil
+	c.storage.read, c.storage.written = nil, nil
 	if err := c.adapter.Process(c.t.Context(), a, c.profile.Handle); err != nil {
 		c.t.Fatalf("turn failed: %v", err)
 	}
-	return c.base.sent
+	return c.channel.Sent()
 }
 
 func message(text string) schema.Activity {
@@ -289,7 +250,12 @@ func TestPictureThatCannotBeShown(t *testing.T) {
 	for _, text := range []string{"hello", "car", "Ada", "no"} {
 		c.say(text)
 	}
-	c.base.refuse = func(a schema.Activity) bool { return len(a.Attachments) > 0 }
+	c.channel.Answers(func(_ context.Context, a schema.Activity) error {
+		if len(a.Attachments) > 0 {
+			return errors.New("refused")
+		}
+		return nil
+	})
 	a := message("")
 	a.Attachments = []schema.Attachment{{ContentType: "image/png", ContentURL: "https://example.com/a.png"}}
 	replies := c.process(a)
@@ -325,7 +291,6 @@ func TestUnusableState(t *testing.T) {
 			c := newChat(t, map[string]json.RawMessage{
 				conversationKey: json.RawMessage(`{"other":1,"DialogState":` + stored + `}`),
 			})
-			c.base.sent = nil
 			got := c.say("42")
 			if len(got) == 0 || !strings.HasPrefix(got[len(got)-1], "Please enter your mode of transport.") {
 				t.Errorf("answered %q", got)

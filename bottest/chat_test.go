@@ -263,7 +263,7 @@ func TestReplicasShareWhatTheyAreGiven(t *testing.T) {
 // not is asked again, at whatever step the process ends.
 func TestAProcessMayEndAtAnyStep(t *testing.T) {
 	for n := 0; ; n++ {
-		alive := false
+		alive := true
 		synctest.Test(t, func(t *testing.T) {
 			c := bottest.New(t, over(state.NewMemory()))
 			c.Kill(n)

@@ -3,82 +3,138 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/state"
+	"github.com/botlapse/botlapse/state/bolt"
 )
 
-// says is a core.Adapter that keeps what the bot says.
-type says struct {
-	core.Adapter
-	mu    sync.Mutex
-	texts []string
+// An opener opens what processes leave to each other.
+type opener func() (state.Storage, deadline.Store, io.Closer)
+
+var openers = map[string]func(*testing.T) opener{"memory": inMemory, "bolt": inFile}
+
+func inMemory(*testing.T) opener {
+	storage, store := state.NewMemory(), deadline.NewMemory()
+	return func() (state.Storage, deadline.Store, io.Closer) { return storage, store, io.NopCloser(nil) }
 }
 
-func (s *says) SendActivity(_ context.Context, a schema.Activity) (id string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.texts = append(s.texts, a.Text)
-	return "", nil
+func inFile(t *testing.T) opener {
+	path := filepath.Join(t.TempDir(), "state.db")
+	return func() (state.Storage, deadline.Store, io.Closer) {
+		storage, err := bolt.Open(path)
+		if err != nil {
+			panic(err)
+		}
+		storage.DB().MaxBatchDelay = 0 // time that a transcript would tell from that of memory
+		store, err := deadline.NewBolt(storage.DB())
+		if err != nil {
+			panic(err)
+		}
+		return storage, store, storage
+	}
 }
 
-func (s *says) take() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	texts := s.texts
-	s.texts = nil
-	return texts
+// program returns the bot, with the runner that expire returns.
+func program(open opener, expire func(*adapter) *deadline.Runner) bottest.Program {
+	return func(base core.Adapter) (http.Handler, func(context.Context) error) {
+		storage, store, closer := open()
+		p := base.(*bottest.Process)
+		b := newBot(base, p.Storage(storage), p.Deadlines(store))
+		runner := expire(b)
+		return b.adapter.HTTPHandler(b.handle), func(ctx context.Context) error {
+			return errors.Join(runner.Close(ctx), b.adapter.Close(ctx), closer.Close())
+		}
+	}
 }
 
-func TestTheBotSaysGoodbyeAndResumes(t *testing.T) {
+func silently(b *adapter) *deadline.Runner { return deadline.NewRunner(b.deadlines, b.adapter, nil) }
+
+// TestTheStoryOfDeadlines plays the transcripts, each with new stores.
+func TestTheStoryOfDeadlines(t *testing.T) {
+	for name, in := range openers {
+		t.Run(name, func(t *testing.T) {
+			for transcript, expire := range map[string]func(*adapter) *deadline.Runner{
+				"goodbye.txt": (*adapter).expire,
+				"intime.txt":  (*adapter).expire,
+				"refuses.txt": (*adapter).expire,
+				"restart.txt": (*adapter).expire,
+				"silent.txt":  silently,
+			} {
+				bottest.Play(t, filepath.Join("testdata", transcript), program(in(t), expire))
+			}
+		})
+	}
+}
+
+const (
+	goodbye = `I have to go. Say "resume" to go on with your order, or anything else to begin a new one.`
+	ordered = `Your order: tea. What else? Say "done" when that is all.`
+)
+
+func TestTheBotSaysGoodbyeWhenTheMinuteIsOverAndNotBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base := &says{}
-		b := newBot(base, state.NewMemory(), deadline.NewMemory())
-		runner := b.expire()
-		defer runner.Close(context.Background())
-		expect := func(want ...string) {
-			t.Helper()
-			synctest.Wait()
-			if got := base.take(); !slices.Equal(got, want) {
-				t.Errorf("the bot said %q, want %q", got, want)
-			}
-		}
-		say := func(text string) {
-			t.Helper()
-			if err := b.adapter.Process(t.Context(), schema.Activity{Type: schema.Message, Text: text, ChannelID: "test",
-				Conversation: schema.ConversationAccount{ID: "c1"}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"}}, b.handle); err != nil {
-				t.Fatal(err)
-			}
-		}
-		const goodbye = `I have to go. Say "resume" to go on with your order, or anything else to begin a new one.`
-		say("tea")
-		expect(`Your order: tea. What else? Say "done" when that is all.`)
-		time.Sleep(timeout - time.Nanosecond)
-		expect()
-		time.Sleep(time.Nanosecond)
-		expect(goodbye)
-		time.Sleep(time.Hour)
-		say("resume")
-		say("cake")
-		say("done")
-		expect(`Your order: tea. What else? Say "done" when that is all.`, `Your order: tea, cake. What else? Say "done" when that is all.`, "Ordered: tea, cake.")
-		time.Sleep(time.Hour)
-		expect(goodbye)
-		say("coffee")
-		expect(`Your order: coffee. What else? Say "done" when that is all.`)
+		c := bottest.New(t, program(inMemory(t), (*adapter).expire))
+		c.Says("tea").Expects(ordered)
+		c.Silence(timeout - time.Nanosecond).Expects()
+		c.Silence(time.Nanosecond).Expects(goodbye)
 	})
+}
+
+// TestOfTwoProcessesOneSaysGoodbye.
+func TestOfTwoProcessesOneSaysGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := bottest.New(t, program(inMemory(t), (*adapter).expire))
+		one.Replica()
+		one.Says("tea").Expects(ordered)
+		one.Silence(time.Hour).Expects(goodbye)
+	})
+}
+
+// TestAProcessMayEndAtAnyStep: the order is forgotten, and the user has heard
+// goodbye once at most, and once if the process did not end.
+func TestAProcessMayEndAtAnyStep(t *testing.T) {
+	for name, in := range openers {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			for alive := false; !alive; n++ {
+				open := in(t)
+				alive = true
+				synctest.Test(t, func(t *testing.T) {
+					c := bottest.New(t, program(open, (*adapter).expire))
+					c.Kill(n).Says("tea").Sent()
+					c.Silence(time.Hour)
+					alive = c.Alive()
+					c.Restart()
+					told := c.Silence(time.Hour).Sent()
+					if len(told) > 1 || alive && len(told) == 0 {
+						t.Errorf("of a process that ended after %d steps, the user was told %d times", n, len(told))
+					}
+					for _, a := range told {
+						if a.Text != goodbye {
+							t.Errorf("the bot said %s", a.Text)
+						}
+					}
+					c.Says("cake").Expects(strings.Replace(ordered, "tea", "cake", 1))
+					c.Says("done").Expects("Ordered: cake.")
+				})
+			}
+			if n < 10 {
+				t.Errorf("there were only %d steps", n-1)
+			}
+		})
+	}
 }
 
 func TestRun(t *testing.T) {

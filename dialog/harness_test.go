@@ -3,49 +3,16 @@ package dialog_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"net/http"
 	"testing"
 
-	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/dialog"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
-
-// A base is a channel in memory.
-type base struct{ sent []schema.Activity }
-
-var _ core.Adapter = (*base)(nil)
-
-func (b *base) SendActivity(_ context.Context, a schema.Activity) (string, error) {
-	b.sent = append(b.sent, a)
-	return "", nil
-}
-
-func (*base) ParseRequest(context.Context, *http.Request) (schema.Activity, error) {
-	return schema.Activity{}, errors.ErrUnsupported
-}
-
-func (*base) ProcessActivity(context.Context, schema.Activity, activity.Handler) error {
-	return errors.ErrUnsupported
-}
-
-func (*base) ProactiveMessage(context.Context, schema.ConversationReference, activity.Handler) error {
-	return errors.ErrUnsupported
-}
-
-func (*base) DeleteActivity(context.Context, string, schema.ConversationReference) error {
-	return errors.ErrUnsupported
-}
-
-func (*base) UpdateActivity(context.Context, schema.Activity) error {
-	return errors.ErrUnsupported
-}
 
 // A storage counts writes, and fails if it is told to.
 type storage struct {
@@ -74,7 +41,7 @@ type chat struct {
 	handler bot.Handler
 	channel string
 
-	base    base
+	base    bottest.Channel
 	storage storage
 	adapter *bot.Adapter
 	result  dialog.Result // of the last turn
@@ -101,9 +68,9 @@ func message(text string) schema.Activity {
 // process runs a turn, and returns what was said in it.
 func (c *chat) process(a schema.Activity) ([]schema.Activity, error) {
 	a.ChannelID, a.Conversation.ID, a.From.ID = c.channel, "1", "user"
-	c.base.sent, c.result = nil, dialog.Result{}
+	c.result = dialog.Result{}
 	err := c.adapter.Process(c.t.Context(), a, c.handler)
-	return c.base.sent, err
+	return c.base.Sent(), err
 }
 
 // say runs a turn with a message, and returns the texts of the answer.

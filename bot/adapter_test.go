@@ -77,7 +77,7 @@ func TestRepliesAreAddressedAndSentInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, a := range b.sent {
+	for _, a := range b.Sent() {
 		if a.ChannelID != "test" || a.ServiceURL != in.ServiceURL || a.Conversation != in.Conversation || a.From != in.Recipient || a.Recipient != in.From {
 			t.Errorf("wrongly addressed: %+v", a)
 		}
@@ -97,20 +97,20 @@ func TestATraceGoesToTheEmulatorOnly(t *testing.T) {
 		_, err := turn.Send(ctx, schema.Activity{Type: schema.Trace, Name: "x"})
 		return err
 	})
-	if len(b.sent) != 1 {
-		t.Errorf("%d activities sent, want 1", len(b.sent))
+	if n := len(b.Sent()); n != 1 {
+		t.Errorf("%d activities sent, want 1", n)
 	}
 }
 
 func TestASendStopsAtTheFirstThatFails(t *testing.T) {
 	b := &base{}
 	refused := errors.New("refused")
-	b.fail = func(a schema.Activity) error {
+	b.Answers(func(_ context.Context, a schema.Activity) error {
 		if a.Text == "two" {
 			return refused
 		}
 		return nil
-	}
+	})
 	bot.NewAdapter(b).Process(t.Context(), message("hi"), func(ctx context.Context, turn *bot.Turn) error {
 		ids, err := turn.Send(ctx, schema.Activity{Text: "one"}, schema.Activity{Text: "two"}, schema.Activity{Text: "three"})
 		if len(ids) != 1 || !errors.Is(err, refused) {
@@ -155,8 +155,8 @@ func TestTheReferenceOfAConversationThatOpensHasNoActivityToReplyTo(t *testing.T
 }
 
 func TestAPlainAdapterIsSentThroughByItsHandler(t *testing.T) {
-	b := &plainBase{}
-	adapter := bot.NewAdapter(b)
+	b := &base{}
+	adapter := bot.NewAdapter(struct{ core.Adapter }{b}) // and nothing more
 	if err := adapter.Process(t.Context(), message("hi"), func(ctx context.Context, turn *bot.Turn) error {
 		ids, err := turn.Send(ctx, schema.Activity{Text: "one"}, schema.Activity{Text: "two", SuggestedActions: schema.SuggestedActions{
 			Actions: []schema.CardAction{{Type: schema.ImBack, Title: "Car", Value: bot.Value("Car")}},
@@ -168,11 +168,14 @@ func TestAPlainAdapterIsSentThroughByItsHandler(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	card := b.sent[1].Attachments
-	if len(card) != 1 || fmt.Sprint(card[0].Content) != "map[buttons:[map[title:Car type:imBack value:Car]]]" || b.sent[1].SuggestedActions.Actions != nil {
-		t.Errorf("sent %+v", b.sent[1])
+	sent := b.Sent()
+	if len(sent) != 2 || sent[0].Text != "one" || sent[1].Text != "two" {
+		t.Fatalf("sent were %+v", sent)
 	}
-	wantTexts(t, b.texts(), "one", "two")
+	card := sent[1].Attachments
+	if len(card) != 1 || fmt.Sprint(card[0].Content) != "map[buttons:[map[title:Car type:imBack value:Car]]]" || sent[1].SuggestedActions.Actions != nil {
+		t.Errorf("sent %+v", sent[1])
+	}
 }
 
 // The adapter takes the place of a core.Adapter in a bot for msbotbuilder-go.
@@ -206,12 +209,14 @@ func TestABotForMsbotbuilderRunsUnchanged(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	if b.sent[0].Text != "news" || b.sent[0].ReplyToID != "" {
-		t.Errorf("proactively sent %+v", b.sent[0])
+	if sent := b.Sent(); len(sent) != 1 || sent[0].Text != "news" || sent[0].ReplyToID != "" {
+		t.Errorf("proactively sent %+v", sent)
 	}
-	if adapter.UpdateActivity(t.Context(), schema.Activity{ID: "x"}) != nil || adapter.DeleteActivity(t.Context(), "y", schema.ConversationReference{}) != nil ||
-		b.sent[1].Type != "updated" || b.sent[2].ID != "y" {
-		t.Errorf("updated and deleted: %+v", b.sent[1:])
+	if err := errors.Join(adapter.UpdateActivity(t.Context(), schema.Activity{ID: "x"}), adapter.DeleteActivity(t.Context(), "y", schema.ConversationReference{})); err != nil {
+		t.Error(err)
+	}
+	if sent := b.Sent(); len(sent) != 2 || sent[0].Type != schema.MessageUpdate || sent[0].ID != "x" || sent[1].Type != schema.MessageDelete || sent[1].ID != "y" {
+		t.Errorf("updated and deleted: %+v", sent)
 	}
 	if err := adapter.ProcessActivity(t.Context(), message("x"), activity.HandlerFuncs{
 		OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) { return schema.Activity{}, errBad },
@@ -245,7 +250,7 @@ func TestP37EveryActivityTypePassesThroughTheMiddleware(t *testing.T) {
 		if err := adapter.ProcessActivity(t.Context(), a, handler); err != nil || !passed {
 			t.Errorf("%s: passed is %v, error %v", of, passed, err)
 		}
-		if got, want := len(b.sent), map[bool]int{true: 1}[of == schema.Message]; got != want {
+		if got, want := len(b.Sent()), map[bool]int{true: 1}[of == schema.Message]; got != want {
 			t.Errorf("%s: %d replies, want %d", of, got, want)
 		}
 	}

@@ -5,87 +5,34 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/infracloudio/msbotbuilder-go/core/activity"
+	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
 
-// A plainBase is a core.Adapter and nothing more, as that of msbotbuilder-go:
-// it sends what a handler returns. It keeps what was sent.
-type plainBase struct {
-	mu   sync.Mutex
-	sent []schema.Activity
-	fail func(schema.Activity) error // if not nil, decides whether a send fails
-}
+// A base is a channel that reads requests as msbotbuilder-go does.
+type base struct{ bottest.Channel }
 
-func (b *plainBase) ParseRequest(ctx context.Context, r *http.Request) (a schema.Activity, err error) {
+func (b *base) ParseRequest(_ context.Context, r *http.Request) (a schema.Activity, err error) {
 	err = json.NewDecoder(r.Body).Decode(&a)
 	return a, err
 }
 
-func (b *plainBase) ProcessActivity(ctx context.Context, a schema.Activity, h activity.Handler) error {
-	reply, err := activity.PrepareActivityContext(h, &activity.TurnContext{Activity: a})
-	if err != nil {
-		return err
-	}
-	_, err = b.deliver(reply)
-	return err
-}
-
-func (b *plainBase) ProactiveMessage(context.Context, schema.ConversationReference, activity.Handler) error {
-	panic("not called by middleware")
-}
-
-func (b *plainBase) DeleteActivity(ctx context.Context, id string, ref schema.ConversationReference) error {
-	_, err := b.deliver(schema.Activity{Type: "deleted", ID: id})
-	return err
-}
-
-func (b *plainBase) UpdateActivity(ctx context.Context, a schema.Activity) error {
-	_, err := b.deliver(schema.Activity{Type: "updated", ID: a.ID})
-	return err
-}
-
-func (b *plainBase) deliver(a schema.Activity) (id string, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.fail != nil {
-		if err := b.fail(a); err != nil {
-			return "", err
-		}
-	}
-	b.sent = append(b.sent, a)
-	return fmt.Sprintf("sent-%d", len(b.sent)), nil
-}
-
 // texts returns the texts that were sent since the last call.
-func (b *plainBase) texts() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (b *base) texts() []string {
 	var texts []string
-	for _, a := range b.sent {
+	for _, a := range b.Sent() {
 		texts = append(texts, a.Text)
 	}
-	b.sent = nil
 	return texts
-}
-
-// A base is a plainBase that can deliver and tell ids, as package connector's.
-type base struct{ plainBase }
-
-func (b *base) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	return b.deliver(a)
 }
 
 const notice = "Welcome back!  Let's start over from the beginning."
@@ -133,10 +80,18 @@ type counter struct {
 
 // newCounter returns a counter over storage whose conversations expire.
 func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.ExpireOptions) *counter {
-	c := &counter{conversation: state.NewConversation(storage), user: state.NewUser(storage), base: &base{}}
+	b := &base{}
+	c := newCounterOn(b, storage, timeout, opts)
+	c.base = b
+	return c
+}
+
+// newCounterOn returns one that sends through another base.
+func newCounterOn(base core.Adapter, storage state.Storage, timeout time.Duration, opts *middleware.ExpireOptions) *counter {
+	c := &counter{conversation: state.NewConversation(storage), user: state.NewUser(storage)}
 	c.inConversation = state.NewProperty[int](c.conversation, "count")
 	c.ofUser = state.NewProperty[int](c.user, "count")
-	c.adapter = bot.NewAdapter(c.base,
+	c.adapter = bot.NewAdapter(base,
 		middleware.AutoSave(c.conversation, c.user),
 		middleware.Expire(c.conversation, timeout, opts),
 	)

@@ -320,12 +320,12 @@ func TestANoticeThatCannotBeSentIsReportedAndTheTurnGoesOn(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, &middleware.ExpireOptions{
 			Report: func(ctx context.Context, turn *bot.Turn, err error) { reports = append(reports, err.Error()) },
 		})
-		c.base.fail = func(a schema.Activity) error {
+		c.base.Answers(func(_ context.Context, a schema.Activity) error {
 			if a.Text == notice {
 				return errors.New("channel is down")
 			}
 			return nil
-		}
+		})
 		c.say(t, "a", "a: 1 here, 1 in all")
 		time.Sleep(timeout)
 		c.say(t, "b", "b: 1 here, 2 in all")
@@ -598,11 +598,11 @@ func TestP36AProactiveTurnDoesNotExtendAConversation(t *testing.T) {
 		}); err != nil {
 			t.Error(err)
 		}
-		sent := c.base.sent[len(c.base.sent)-1]
+		all := c.base.Sent()
+		sent := all[len(all)-1]
 		if sent.ReplyToID != "" || sent.Recipient.ID != "u1" || sent.From.ID != "bot" || sent.Conversation.ID != "c1" {
 			t.Errorf("sent %+v", sent)
 		}
-		c.base.texts()
 		time.Sleep(time.Nanosecond)
 		c.say(t, "c", notice, "c: 1 here, 2 in all")
 	})

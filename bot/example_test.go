@@ -4,25 +4,17 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/bottest"
 )
-
-// A printer is a core.Adapter that prints what the bot sends. A bot on a
-// channel has that of package connector, or of msbotbuilder-go.
-type printer struct{ core.Adapter }
-
-func (printer) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
-	fmt.Println("bot:", a.Text)
-	return "", nil
-}
 
 // A handler that was written for msbotbuilder-go runs in the middleware as it is.
 func ExampleHandleActivity() {
-	adapter := bot.NewAdapter(printer{})
+	channel := &bottest.Channel{} // a bot on the internet has package connector's adapter
+	adapter := bot.NewAdapter(channel)
 	echo := bot.HandleActivity(activity.HandlerFuncs{
 		OnMessageFunc: func(turn *activity.TurnContext) (schema.Activity, error) {
 			return turn.SendActivity(activity.MsgOptionText("Echo: " + turn.Activity.Text))
@@ -31,13 +23,17 @@ func ExampleHandleActivity() {
 	if err := adapter.Process(context.Background(), schema.Activity{Type: schema.Message, Text: "hi"}, echo); err != nil {
 		fmt.Println(err)
 	}
+	for _, a := range channel.Sent() {
+		fmt.Println("bot:", a.Text)
+	}
 	// Output:
 	// bot: Echo: hi
 }
 
 // Hours later, the bot writes by itself.
 func ExampleAdapter_Continue() {
-	adapter := bot.NewAdapter(printer{})
+	channel := &bottest.Channel{}
+	adapter := bot.NewAdapter(channel)
 	var ref schema.ConversationReference
 	adapter.Process(context.Background(), schema.Activity{Type: schema.Message, Text: "Call me."}, func(ctx context.Context, turn *bot.Turn) error {
 		ref = turn.Reference()
@@ -50,6 +46,9 @@ func ExampleAdapter_Continue() {
 	})
 	if err != nil {
 		fmt.Println(err)
+	}
+	for _, a := range channel.Sent() {
+		fmt.Println("bot:", a.Text)
 	}
 	// Output:
 	// bot: You asked for a call.

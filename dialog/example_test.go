@@ -4,27 +4,20 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/dialog"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
 
-// A printer is a base adapter that prints what the bot says.
-type printer struct{ core.Adapter }
-
-func (printer) SendActivity(_ context.Context, a schema.Activity) (string, error) {
-	fmt.Println("<", a.Text)
-	return "", nil
-}
-
 // converse runs a turn for each text that a user says to a bot with dialogs,
 // the first of which is called "main".
 func converse(conversation *state.Scope, dialogs *dialog.Set, texts ...string) {
-	adapter := bot.NewAdapter(printer{}, middleware.AutoSave(conversation))
+	channel := &bottest.Channel{}
+	adapter := bot.NewAdapter(channel, middleware.AutoSave(conversation))
 	for _, text := range texts {
 		fmt.Println(">", text)
 		err := adapter.Process(context.Background(), schema.Activity{
@@ -38,6 +31,9 @@ func converse(conversation *state.Scope, dialogs *dialog.Set, texts ...string) {
 		})
 		if err != nil {
 			fmt.Println(err)
+		}
+		for _, a := range channel.Sent() {
+			fmt.Println("<", a.Text)
 		}
 	}
 }

@@ -6,22 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/infracloudio/msbotbuilder-go/core"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/state"
 )
-
-// A printer is a core.Adapter that prints what the bot sends. A bot on a
-// channel has that of package connector, or of msbotbuilder-go.
-type printer struct{ core.Adapter }
-
-func (printer) SendActivity(ctx context.Context, a schema.Activity) (id string, err error) {
-	fmt.Println("bot:", a.Text)
-	return "", nil
-}
 
 // A user who was away for two hours is not held to the old question.
 func Example_expireAfterSilence() {
@@ -29,7 +20,8 @@ func Example_expireAfterSilence() {
 	conversation := state.NewConversation(storage)
 	asked := state.NewProperty[string](conversation, "asked")
 
-	adapter := bot.NewAdapter(printer{},
+	channel := &bottest.Channel{} // a bot on the internet has package connector's adapter
+	adapter := bot.NewAdapter(channel,
 		middleware.AutoSave(conversation),
 		middleware.Expire(conversation, 30*time.Minute, nil),
 	)
@@ -63,6 +55,9 @@ func Example_expireAfterSilence() {
 		}, handler)
 		if err != nil {
 			fmt.Println(err)
+		}
+		for _, a := range channel.Sent() {
+			fmt.Println("bot:", a.Text)
 		}
 	}
 	// Output:

@@ -1,84 +1,127 @@
 package botlapse_test
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
-// TestTheProgramsOfTheReadmeCompile builds the Go blocks of README.md, in
-// their order, as one function.
-func TestTheProgramsOfTheReadmeCompile(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+// TestTheProgramsOfThePagesCompile builds the Go blocks of README.md and of each
+// page in docs, each page on its own, and runs the tests that are among them. A
+// block that begins with package is a file; it and others are called as the line
+// above them says, if that ends as in "here in `bot.go`:". The other Go blocks
+// of a page are one function, in their order.
+func TestTheProgramsOfThePagesCompile(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := `package readme
-
-import (
-	"context"
-	"fmt"
-	"net/http"
-	"time"
-
-	"github.com/infracloudio/msbotbuilder-go/core"
-
-	"github.com/botlapse/botlapse/bot"
-	"github.com/botlapse/botlapse/connector"
-	"github.com/botlapse/botlapse/deadline"
-	"github.com/botlapse/botlapse/middleware"
-	"github.com/botlapse/botlapse/state"
-)
-
-func _(base core.Adapter) {
-`
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(readme, -1)
-	if len(blocks) == 0 {
-		t.Fatal("README.md has no Go blocks")
-	}
-	for _, block := range blocks {
-		source += string(block[1])
-	}
-	source += "\t_, _ = app, err\n"
-	file := filepath.Join(t.TempDir(), "readme.go")
-	if err := os.WriteFile(file, []byte(source+"}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	root, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "readme", "readme.go"): file}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file+".json", overlay, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-overlay", file+".json", "./readme").CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s\n%s", err, out, source)
+	for _, page := range append(pages, "README.md") {
+		t.Run(page, func(t *testing.T) {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := filesOf(string(text))
+			if len(files) == 0 && page == "README.md" {
+				t.Fatal("it has no Go blocks")
+			}
+			dir := t.TempDir()
+			replace := make(map[string]string) // what the go command reads, by where it looks for it
+			root, err := filepath.Abs("page")
+			if err != nil {
+				t.Fatal(err)
+			}
+			hasTests := false
+			for name, source := range files {
+				path := filepath.Join(dir, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if strings.HasSuffix(name, ".go") {
+					replace[filepath.Join(root, name)] = path
+				}
+				hasTests = hasTests || strings.HasSuffix(name, "_test.go")
+			}
+			if len(replace) == 0 {
+				return
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": replace})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			program := filepath.Join(dir, "page.test")
+			if out, err := exec.Command("go", "test", "-c", "-vet=off", "-o", program, "-overlay", filepath.Join(dir, "overlay.json"), "./page").CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s\n%s", err, out, files["fragments.go"])
+			}
+			if !hasTests {
+				return
+			}
+			run := exec.Command(program)
+			run.Dir = dir
+			if out, err := run.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
 	}
 }
 
-// TestTheProgramOfTheEventsPageCompiles builds the receiver in Go of
-// docs/events.md. Package interop runs it, beside those in other languages.
-func TestTheProgramOfTheEventsPageCompiles(t *testing.T) {
-	page, err := os.ReadFile("docs/events.md")
-	if err != nil {
-		t.Fatal(err)
+var (
+	block         = regexp.MustCompile("(?ms)^(?:[^\n]*`([\\w/]+\\.(?:go|txt))`:\n\n)?```(\\w*)\n(.*?)^```")
+	packageClause = regexp.MustCompile(`\Apackage (\w+)`)
+	declaration   = regexp.MustCompile(`(?m)^(\w+(?:, \w+)*) :=`)
+)
+
+// filesOf returns the files that are in the blocks of a page.
+func filesOf(page string) map[string]string {
+	files := make(map[string]string)
+	pkg, body := "page", ""
+	for i, b := range block.FindAllStringSubmatch(page, -1) {
+		name, language, source := b[1], b[2], b[3]
+		if p := packageClause.FindStringSubmatch(source); p != nil && language == "go" {
+			pkg = p[1]
+			name = cmp.Or(name, fmt.Sprintf("block%d.go", i))
+		}
+		if name != "" {
+			files[name] = source
+		} else if language == "go" {
+			body += source
+		}
 	}
-	program := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(page)
-	if program == nil {
-		t.Fatal("docs/events.md has no Go program")
+	if body == "" {
+		return files
 	}
-	file := filepath.Join(t.TempDir(), "receiver.go")
-	if err := os.WriteFile(file, program[1], 0o600); err != nil {
-		t.Fatal(err)
+	imports := ""
+	for name, path := range importable {
+		if regexp.MustCompile(`\b` + name + `\.[A-Z]`).MatchString("base core.Adapter, t *testing.T, c *bottest.Chat " + body) {
+			imports += fmt.Sprintf("\t%q\n", path)
+		}
 	}
-	if out, err := exec.Command("go", "build", "-o", os.DevNull, file).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	for _, d := range declaration.FindAllStringSubmatch(body, -1) {
+		for name := range strings.SplitSeq(d[1], ", ") {
+			body += "_ = " + name + "\n"
+		}
 	}
+	files["fragments.go"] = fmt.Sprintf("package %s\n\nimport (\n%s)\n\nfunc _(base core.Adapter, t *testing.T, c *bottest.Chat) {\n%s}\n", pkg, imports, body)
+	return files
+}
+
+// importable has the import paths of what the pages may name.
+var importable = map[string]string{
+	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "os": "os", "slog": "log/slog", "testing": "testing", "synctest": "testing/synctest", "time": "time",
+	"activity": sdk + "/core/activity", "core": sdk + "/core", "schema": sdk + "/schema",
+	"bolt": module + "/state/bolt", "bot": module + "/bot", "bottest": module + "/bottest", "connector": module + "/connector", "cosmos": module + "/cosmos",
+	"deadline": module + "/deadline", "dialog": module + "/dialog", "middleware": module + "/middleware", "state": module + "/state", "statetest": module + "/state/statetest",
 }

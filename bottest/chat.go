@@ -83,17 +83,21 @@ func (x *test) start() *Process {
 	return p
 }
 
-// stop ends a process, in order if it has not ended.
+// stop ends a process in order. One that was killed only gives back what it has
+// open, and waits for nothing.
 func (x *test) stop(p *Process) {
 	x.t.Helper()
 	if p.stopped {
 		return
 	}
 	p.stopped = true
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
 	alive := p.alive()
+	if !alive {
+		cancel()
+	}
 	if p.stop != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
 		if err := p.stop(ctx); err != nil && alive {
 			x.t.Errorf("the process did not end in order: %v", err)
 		}
@@ -110,6 +114,7 @@ func (x *test) end() {
 	if rest := x.root.take(func(*entry) bool { return true }); len(rest) > 0 && !x.t.Failed() {
 		x.t.Errorf("nothing expects what the bot has said at last:\n%s", list(texts(rest)))
 	}
+	time.Sleep(closeTimeout) // in which goroutines of a process that was killed come to their end
 }
 
 // Says has the user say something, and returns when the bot has answered the
@@ -285,7 +290,10 @@ func (c *Chat) Restart() *Chat {
 }
 
 // Kill ends the process after n steps of those that a [Process] takes; 0 means
-// at once. It gets no chance to save or send anything.
+// at once. It gets no chance to save or send anything more. The function by
+// which the [Program] ends a process in order is called too, so that files are
+// closed, but with a context that is done; it is called when the next process
+// starts or the test ends, at the latest.
 func (c *Chat) Kill(n int) *Chat {
 	c.t.Helper()
 	c.host.process.kill(n)

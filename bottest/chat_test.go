@@ -217,13 +217,15 @@ func TestAProcessThatIsRestartedEndsInOrderAndOneThatIsKilledDoesNot(t *testing.
 		c := bottest.New(t, counting(&notes))
 		c.Says("hi").Expects() // acknowledged, and going on
 		c.Restart().Expects("process 1")
-		c.Says("hi").Kill(0)
-		if c.Alive() {
-			t.Error("it lives")
+		c.Says("hi")
+		begin := time.Now()
+		if c.Kill(0); c.Alive() || time.Since(begin) != 0 {
+			t.Errorf("after %v, alive is %v", time.Since(begin), c.Alive())
 		}
 		c.Silence(time.Hour).Says("is anybody there?").Expects()
 		c.Restart()
 		c.Says("hi").Silence(time.Minute).Expects("process 3")
+		c.Says("hi").Kill(0) // which leaves a turn
 	})
 	want := "process 1 begins, process 1 ends, process 2 begins, process 2 ends, process 3 begins, process 3 ends"
 	if got := strings.Join(notes, ", "); got != want {

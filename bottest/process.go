@@ -25,7 +25,8 @@ type Program func(base core.Adapter) (handler http.Handler, close func(context.C
 // A Process is one run of a [Program]. It is the channel as this process has
 // it. It takes steps: each activity that it sends, and each call of a storage or
 // of deadlines that it got by [Process.Storage] or [Process.Deadlines], is one.
-// Once it has ended, whatever it tries fails, and nothing of it takes effect.
+// Once it has ended, whatever it tries fails and has no effect. A step that it
+// was taking then, such as a send to a slow channel, may still have one.
 type Process struct {
 	Channel
 	handler http.Handler

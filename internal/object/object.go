@@ -1,5 +1,6 @@
-// Package object edits JSON objects in place: members keep their bytes and
-// their place, white space included, until they are set or deleted.
+// Package object reads JSON that comes from outside, by a [Reader], and edits
+// the JSON objects of a storage, as an [Object]: their members keep their bytes
+// and their place, white space included, until they are set or deleted.
 package object
 
 import (
@@ -149,12 +150,9 @@ func String(data []byte) (s string, ok bool) {
 	return unquote(data), true
 }
 
-func unquote(quoted []byte) (s string) {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return string(quoted[1 : len(quoted)-1])
-	}
-	json.Unmarshal(quoted, &s) // a valid string
-	return s
+func unquote(quoted []byte) string {
+	text, _ := unescape(quoted[1 : len(quoted)-1])
+	return string(text)
 }
 
 // Index finds the last member called name, the one that JSON readers take

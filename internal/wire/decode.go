@@ -1,111 +1,319 @@
 package wire
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/object"
 )
 
 // Decode reads the JSON of an activity. It takes what channels send: values of
 // any JSON type, null for anything, times in any common form of ISO 8601 (UTC
 // if they name no zone; the zero time if they cannot be read), missing and
 // unknown fields. Numbers in values become float64, as in encoding/json:
-// integers beyond 2⁵³ lose digits. Its error is one line without anything of
-// what the activity says.
+// integers beyond 2⁵³ lose digits. Names are exact, as [object.Reader] says.
+// What is not valid Unicode becomes U+FFFD in texts, and is an error in names
+// and ids. The error is one line without anything of what the activity says.
 func Decode(data []byte) (schema.Activity, error) {
-	if err := checkShape(data); err != nil {
+	return decode(object.NewReader(data))
+}
+
+// Check fails where Decode does, with the same error, but takes little time and
+// memory. Of the activity, it returns its ids, type, times, serviceUrl,
+// channelId and deliveryMode, and those ids that are in its accounts.
+func Check(data []byte) (schema.Activity, error) {
+	return decode(object.NewChecker(data))
+}
+
+func decode(r object.Reader) (a schema.Activity, err error) {
+	d := decoder{r}
+	d.activity(&a)
+	if err := d.End("the activity"); err != nil {
 		return schema.Activity{}, err
 	}
-	s := scratches.Get().(*scratch)
-	defer s.free()
-	in := &s.outer
-	err := json.Unmarshal(data, &in)
-	var mismatch *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &mismatch) && mismatch.Field == "":
-		return schema.Activity{}, fmt.Errorf("the activity is no JSON object but %s", article(mismatch.Value))
-	case errors.As(err, &mismatch):
-		return schema.Activity{}, fmt.Errorf("the activity's %s cannot be %s", embedding.Replace(mismatch.Field), article(mismatch.Value))
-	case err != nil:
-		return schema.Activity{}, errors.New("the activity is not JSON")
-	case in == nil:
-		return schema.Activity{}, errors.New("the activity is no JSON object but null")
-	}
-	return incoming(in), nil
+	return a, nil
 }
 
-const (
-	maxDepth    = 100   // levels of objects and arrays
-	maxElements = 10000 // members and elements, in all objects and arrays
+var (
+	activityNames     = namesOf(schema.Activity{})
+	accountNames      = namesOf(schema.ChannelAccount{})
+	conversationNames = namesOf(schema.ConversationAccount{})
+	reactionNames     = namesOf(schema.MessageReaction{})
+	suggestedNames    = namesOf(schema.SuggestedActions{})
+	actionNames       = namesOf(schema.CardAction{})
+	attachmentNames   = namesOf(schema.Attachment{})
+	entityNames       = namesOf(schema.Entity{})
+	referenceNames    = namesOf(schema.ConversationReference{})
+	highlightNames    = namesOf(schema.TextHighlight{})
+	semanticNames     = namesOf(schema.SemanticAction{})
 )
 
-// checkShape refuses what takes far more memory when it is decoded than its
-// sender has spent on it. It takes data for JSON.
-func checkShape(data []byte) error {
-	depth, elements := 0, 0
-	for i := 0; i < len(data); i++ {
-		switch data[i] {
-		case '"':
-			for i++; i < len(data) && data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
-		case '{', '[':
-			if depth++; depth > maxDepth {
-				return fmt.Errorf("the activity is nested more than %d levels deep", maxDepth)
-			}
-			elements++
-		case '}', ']':
-			depth = max(depth-1, 0)
-		case ',':
-			elements++
+// namesOf returns the names that the fields of a struct have in JSON.
+func namesOf(v any) *object.Names {
+	var names []string
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(v)) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return object.NewNames(names...)
+}
+
+// A decoder has a method for each type of package schema. It reads every value
+// whose name is known.
+type decoder struct{ object.Reader }
+
+func (d *decoder) activity(a *schema.Activity) {
+	for name := range d.Members(activityNames) {
+		switch name {
+		case "type":
+			a.Type = schema.ActivityTypes(d.ID())
+		case "id":
+			a.ID = d.ID()
+		case "timestamp":
+			a.Timestamp = d.time()
+		case "localTimestamp":
+			a.LocalTimestamp = d.time()
+		case "localTimezone":
+			a.LocalTimezone = d.Text()
+		case "callerId":
+			a.CallerID = d.ID()
+		case "serviceUrl":
+			a.ServiceURL = d.ID()
+		case "channelId":
+			a.ChannelID = d.ID()
+		case "from":
+			d.account(&a.From)
+		case "conversation":
+			d.conversation(&a.Conversation)
+		case "recipient":
+			d.account(&a.Recipient)
+		case "textFormat":
+			a.TextFormat = schema.TextFormatTypes(d.Text())
+		case "attachmentLayout":
+			a.AttachmentLayout = schema.AttachmentLayoutTypes(d.Text())
+		case "membersAdded":
+			list(d, &a.MembersAdded, (*decoder).account)
+		case "membersRemoved":
+			list(d, &a.MembersRemoved, (*decoder).account)
+		case "reactionsAdded":
+			list(d, &a.ReactionsAdded, (*decoder).reaction)
+		case "reactionsRemoved":
+			list(d, &a.ReactionsRemoved, (*decoder).reaction)
+		case "topicName":
+			a.TopicName = d.Text()
+		case "historyDisclosed":
+			a.HistoryDisclosed = d.Bool()
+		case "locale":
+			a.Locale = d.Text()
+		case "text":
+			a.Text = d.Text()
+		case "speak":
+			a.Speak = d.Text()
+		case "inputHint":
+			a.InputHint = schema.InputHints(d.Text())
+		case "summary":
+			a.Summary = d.Text()
+		case "suggestedActions":
+			d.suggested(&a.SuggestedActions)
+		case "attachments":
+			list(d, &a.Attachments, (*decoder).attachment)
+		case "entities":
+			list(d, &a.Entities, (*decoder).entity)
+		case "channelData":
+			a.ChannelData = mapOf(d.Any())
+		case "action":
+			a.Action = d.Text()
+		case "replyToId":
+			a.ReplyToID = d.ID()
+		case "label":
+			a.Label = d.Text()
+		case "valueType":
+			a.ValueType = d.Text()
+		case "value":
+			a.Value = mapOf(d.Any())
+		case "name":
+			a.Name = d.Text()
+		case "relatesTo":
+			d.reference(&a.RelatesTo)
+		case "code":
+			a.Code = schema.EndOfConversationCodes(d.Text())
+		case "expiration":
+			a.Expiration = d.time()
+		case "importance":
+			a.Importance = schema.ActivityImportance(d.Text())
+		case "deliveryMode":
+			a.DeliveryMode = schema.DeliveryModes(d.ID())
+		case "listenFor":
+			list(d, &a.ListenFor, (*decoder).text)
+		case "textHighlights":
+			list(d, &a.TextHighlights, (*decoder).highlight)
+		case "semanticAction":
+			d.semantic(&a.SemanticAction)
 		}
 	}
-	if elements > maxElements {
-		return fmt.Errorf("the activity has more than %d members and elements", maxElements)
-	}
-	return nil
 }
 
-// embedding takes the names of embedded structs out of a field's path.
-var embedding = strings.NewReplacer("Activity.", "", "CardAction.", "")
-
-// article puts an article before a JSON type as encoding/json names it, which
-// for a number may include the number.
-func article(jsonType string) string {
-	jsonType, _, _ = strings.Cut(jsonType, " ")
-	switch jsonType {
-	case "array", "object":
-		return "an " + jsonType
+// list reads an array. A checker reads all elements into one place.
+func list[T any](d *decoder, to *[]T, read func(*decoder, *T)) {
+	for range d.Elements() {
+		var zero T
+		*to = append(*to, zero)
+		read(d, &(*to)[len(*to)-1])
+		if d.Checks() {
+			*to = (*to)[:0]
+		}
 	}
-	return "a " + jsonType
 }
 
-// incoming sets the embedded fields of in from its own ones.
-func incoming(in *activity) schema.Activity {
-	a := &in.Activity // what only it has is there; the rest follows
-	a.Timestamp = in.Timestamp.Time
-	a.LocalTimestamp = in.LocalTimestamp.Time
-	a.From = in.From
-	a.Conversation = in.Conversation
-	a.Recipient = in.Recipient
-	a.SuggestedActions.To = in.SuggestedActions.To
-	for _, c := range in.SuggestedActions.Actions {
-		c.CardAction.Value = mapOf(c.Value)
-		c.CardAction.ChannelData = mapOf(c.ChannelData)
-		a.SuggestedActions.Actions = append(a.SuggestedActions.Actions, c.CardAction)
+func (d *decoder) text(s *string) { *s = d.Text() }
+func (d *decoder) id(s *string)   { *s = d.ID() }
+
+func (d *decoder) account(a *schema.ChannelAccount) {
+	for name := range d.Members(accountNames) {
+		switch name {
+		case "id":
+			a.ID = d.ID()
+		case "name":
+			a.Name = d.Text()
+		case "aadObjectId":
+			a.AadObjectID = d.ID()
+		case "role":
+			a.Role = schema.RoleTypes(d.Text())
+		}
 	}
-	a.ChannelData = mapOf(in.ChannelData)
-	a.Value = mapOf(in.Value)
-	a.RelatesTo = schema.ConversationReference(in.RelatesTo)
-	a.Expiration = in.Expiration.Time
-	a.SemanticAction = schema.SemanticAction(in.SemanticAction)
-	return *a
+}
+
+func (d *decoder) conversation(c *schema.ConversationAccount) {
+	for name := range d.Members(conversationNames) {
+		switch name {
+		case "isGroup":
+			c.IsGroup = d.Bool()
+		case "conversationType":
+			c.ConversationType = d.Text()
+		case "tenantId":
+			c.TenantID = d.ID()
+		case "id":
+			c.ID = d.ID()
+		case "name":
+			c.Name = d.Text()
+		case "aadObjectId":
+			c.AadObjectID = d.ID()
+		case "role":
+			c.Role = schema.RoleTypes(d.Text())
+		}
+	}
+}
+
+func (d *decoder) reaction(m *schema.MessageReaction) {
+	for range d.Members(reactionNames) {
+		m.Type = schema.MessageReactionTypes(d.Text())
+	}
+}
+
+func (d *decoder) entity(e *schema.Entity) {
+	for range d.Members(entityNames) {
+		e.Type = d.Text()
+	}
+}
+
+func (d *decoder) suggested(s *schema.SuggestedActions) {
+	for name := range d.Members(suggestedNames) {
+		switch name {
+		case "to":
+			list(d, &s.To, (*decoder).id)
+		case "actions":
+			list(d, &s.Actions, (*decoder).action)
+		}
+	}
+}
+
+func (d *decoder) action(a *schema.CardAction) {
+	for name := range d.Members(actionNames) {
+		switch name {
+		case "type":
+			a.Type = schema.ActionTypes(d.Text())
+		case "title":
+			a.Title = d.Text()
+		case "image":
+			a.Image = d.Text()
+		case "text":
+			a.Text = d.Text()
+		case "displayText":
+			a.DisplayText = d.Text()
+		case "value":
+			a.Value = mapOf(d.Any())
+		case "channelData":
+			a.ChannelData = mapOf(d.Any())
+		}
+	}
+}
+
+func (d *decoder) attachment(a *schema.Attachment) {
+	for name := range d.Members(attachmentNames) {
+		switch name {
+		case "contentType":
+			a.ContentType = d.Text()
+		case "contentUrl":
+			a.ContentURL = d.Text()
+		case "content":
+			a.Content = d.Any()
+		case "name":
+			a.Name = d.Text()
+		case "thumbnailUrl":
+			a.ThumbnailURL = d.Text()
+		}
+	}
+}
+
+func (d *decoder) reference(r *schema.ConversationReference) {
+	for name := range d.Members(referenceNames) {
+		switch name {
+		case "activityId":
+			r.ActivityID = d.ID()
+		case "user":
+			d.account(&r.User)
+		case "bot":
+			d.account(&r.Bot)
+		case "conversation":
+			d.conversation(&r.Conversation)
+		case "channelId":
+			r.ChannelID = d.ID()
+		case "serviceUrl":
+			r.ServiceURL = d.ID()
+		}
+	}
+}
+
+func (d *decoder) highlight(h *schema.TextHighlight) {
+	for name := range d.Members(highlightNames) {
+		switch name {
+		case "text":
+			h.Text = d.Text()
+		case "occurrence":
+			h.Occurrence = d.Int32()
+		}
+	}
+}
+
+func (d *decoder) semantic(s *schema.SemanticAction) {
+	for name := range d.Members(semanticNames) {
+		switch name {
+		case "state":
+			s.State = schema.SemanticActionStates(d.Text())
+		case "id":
+			s.ID = d.ID()
+		case "entities":
+			s.Entities = make(map[string]schema.Entity)
+			for name := range d.Entries() {
+				var e schema.Entity
+				d.entity(&e)
+				s.Entities[name] = e
+			}
+		}
+	}
 }
 
 // mapOf returns a map that stands for v.
@@ -136,25 +344,23 @@ var layouts = []string{
 // maxTime is longer than any time, in bytes of JSON.
 const maxTime = 64
 
-func (m *moment) UnmarshalJSON(data []byte) error {
-	if m.Time.UnmarshalJSON(data) == nil && isWritable(m.Time) {
-		return nil // as usual
+// time reads a time; the zero time if it is none that Encode can write.
+func (d *decoder) time() (t time.Time) {
+	data := d.Raw()
+	if t.UnmarshalJSON(data) == nil && isWritable(t) {
+		return t // as usual
 	}
-	m.Time = time.Time{}
-	var text string
-	if len(data) > maxTime || json.Unmarshal(data, &text) != nil {
-		return nil
+	text, ok := object.String(data)
+	if !ok || len(data) > maxTime {
+		return time.Time{}
 	}
 	text = strings.ToUpper(strings.Replace(text, " ", "T", 1))
 	for _, layout := range layouts {
-		if t, err := time.Parse(layout, text); err == nil {
-			if isWritable(t) {
-				m.Time = t
-			}
-			return nil
+		if t, err := time.Parse(layout, text); err == nil && isWritable(t) {
+			return t
 		}
 	}
-	return nil
+	return time.Time{}
 }
 
 // isWritable reports whether Encode can write t, which was parsed, in UTC too.

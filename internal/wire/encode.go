@@ -27,9 +27,8 @@ func Encode(a *schema.Activity) ([]byte, error) {
 	return bytes.Clone(bytes.TrimSuffix(s.text.Bytes(), []byte("\n"))), nil
 }
 
-// A scratch is the memory that one call of Encode or Decode works in. An
-// activity is large: without scratches, much of the garbage of a turn would be
-// these.
+// A scratch is the memory that one call of Encode works in. An activity is
+// large: without scratches, much of the garbage of a turn would be these.
 type scratch struct {
 	outer activity
 	text  bytes.Buffer
@@ -55,8 +54,8 @@ func (s *scratch) free() {
 // or that would be written when they are empty.
 type activity struct {
 	schema.Activity
-	Timestamp        moment                     `json:"timestamp,omitzero"`
-	LocalTimestamp   moment                     `json:"localTimestamp,omitzero"`
+	Timestamp        time.Time                  `json:"timestamp,omitzero"`
+	LocalTimestamp   time.Time                  `json:"localTimestamp,omitzero"`
 	From             schema.ChannelAccount      `json:"from,omitzero"`
 	Conversation     schema.ConversationAccount `json:"conversation,omitzero"`
 	Recipient        schema.ChannelAccount      `json:"recipient,omitzero"`
@@ -64,12 +63,9 @@ type activity struct {
 	ChannelData      any                        `json:"channelData,omitzero"`
 	Value            any                        `json:"value,omitzero"`
 	RelatesTo        reference                  `json:"relatesTo,omitzero"`
-	Expiration       moment                     `json:"expiration,omitzero"`
+	Expiration       time.Time                  `json:"expiration,omitzero"`
 	SemanticAction   semanticAction             `json:"semanticAction,omitzero"`
 }
-
-// A moment is a time that may be spelled in other ways than RFC 3339.
-type moment struct{ time.Time }
 
 type suggestedActions struct {
 	To      []string     `json:"to,omitempty"`
@@ -101,8 +97,8 @@ func (s semanticAction) IsZero() bool { return s.State == "" && s.ID == "" && le
 
 // outgoing sets the own fields of a from the embedded ones.
 func outgoing(a *activity) {
-	a.Timestamp = moment{a.Activity.Timestamp.UTC()}
-	a.LocalTimestamp = moment{a.Activity.LocalTimestamp}
+	a.Timestamp = a.Activity.Timestamp.UTC()
+	a.LocalTimestamp = a.Activity.LocalTimestamp
 	a.From = a.Activity.From
 	a.Conversation = a.Activity.Conversation
 	a.Recipient = a.Activity.Recipient
@@ -113,7 +109,7 @@ func outgoing(a *activity) {
 	a.ChannelData = valueOf(a.Activity.ChannelData)
 	a.Value = valueOf(a.Activity.Value)
 	a.RelatesTo = reference(a.Activity.RelatesTo)
-	a.Expiration = moment{a.Activity.Expiration.UTC()}
+	a.Expiration = a.Activity.Expiration.UTC()
 	a.SemanticAction = semanticAction(a.Activity.SemanticAction)
 }
 

@@ -16,7 +16,7 @@ const module = "github.com/botlapse/botlapse"
 // allowed says what the packages below a folder may import of this module and
 // of others. The standard library is open to all but for what denied says.
 var allowed = map[string][]string{
-	"internal/wire":     {sdk + "/schema"},
+	"internal/wire":     {module + "/internal/object", sdk + "/schema"},
 	"internal/object":   {},
 	"internal/redact":   {},
 	"internal/outbound": {},
@@ -28,8 +28,8 @@ var allowed = map[string][]string{
 	"cosmos/cosmostest": {},
 	"bot":               {module + "/state", module + "/internal/wire", module + "/internal/redact", sdk, otel},
 	"middleware":        {module + "/state", module + "/bot", module + "/internal/wire", sdk, otel},
-	"connector": {module + "/internal/wire", module + "/internal/outbound", sdk, azure + "/azcore", azure + "/azidentity",
-		"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
+	"connector": {module + "/internal", sdk, azure + "/azcore", azure + "/azidentity",
+		"github.com/golang-jwt/jwt/v5", "golang.org/x/time/rate"},
 	"deadline":              {module + "/state", module + "/bot", module + "/middleware", module + "/internal/wire", module + "/internal/redact", sdk, otel, "go.etcd.io/bbolt", "golang.org/x/time/rate"},
 	"deadline/deadlinetest": {module + "/deadline", sdk},
 	"bottest":               {module + "/state", module + "/bot", module + "/connector", module + "/deadline", module + "/internal/wire", sdk},

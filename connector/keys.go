@@ -3,17 +3,18 @@ package connector
 import (
 	"context"
 	"crypto/rsa"
-	"encoding/json"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/MicahParks/jwkset"
+	"github.com/botlapse/botlapse/internal/object"
 )
 
 const (
@@ -163,25 +164,29 @@ func (s *keySet) refresh(interval time.Duration) <-chan struct{} {
 
 // fetch gets the metadata and the keys that it leads to.
 func (s *keySet) fetch(ctx context.Context) (*keys, error) {
-	var metadata struct {
-		KeysURL string `json:"jwks_uri"`
-	}
-	if err := s.get(ctx, s.metadata, &metadata); err != nil {
+	var keysURL string
+	if err := s.get(ctx, s.metadata, func(r *object.Reader) {
+		for range r.Members(metadataNames) {
+			keysURL = r.ID()
+		}
+	}); err != nil {
 		return nil, err
 	}
-	from, to := parseURL(s.metadata), parseURL(metadata.KeysURL)
+	from, to := parseURL(s.metadata), parseURL(keysURL)
 	if to == nil || to.Scheme != "https" && to.Scheme != from.Scheme {
 		return nil, fmt.Errorf("the metadata of %s leads to no keys", from.Host)
 	}
-	var set struct{ Keys []json.RawMessage }
-	if err := s.get(ctx, metadata.KeysURL, &set); err != nil {
-		return nil, err
-	}
 	k := &keys{byID: make(map[string]*key), fetched: time.Now()}
-	for _, data := range set.Keys {
-		if id, found := parseKey(data); found != nil {
-			k.byID[id] = found
+	if err := s.get(ctx, keysURL, func(r *object.Reader) {
+		for range r.Members(keySetNames) {
+			for range r.Elements() {
+				if id, found := parseKey(r.Raw()); found != nil {
+					k.byID[id] = found
+				}
+			}
 		}
+	}); err != nil {
+		return nil, err
 	}
 	if len(k.byID) == 0 {
 		return nil, fmt.Errorf("%s has no RSA keys", to.Host)
@@ -189,22 +194,55 @@ func (s *keySet) fetch(ctx context.Context) (*keys, error) {
 	return k, nil
 }
 
+var (
+	metadataNames = object.NewNames("jwks_uri")
+	keySetNames   = object.NewNames("keys")
+	keyNames      = object.NewNames("kty", "use", "kid", "n", "e", "endorsements")
+)
+
 // parseKey returns nil for a key that is of no use.
-func parseKey(data json.RawMessage) (id string, k *key) {
-	var more struct{ Endorsements []string }
-	parsed, err := jwkset.NewJWKFromRawJSON(data, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{SkipAll: true})
-	if err != nil || json.Unmarshal(data, &more) != nil {
+func parseKey(data []byte) (id string, k *key) {
+	var kty, use, n, e string
+	var endorsements []string
+	r := object.NewReader(data)
+	for name := range r.Members(keyNames) {
+		switch name {
+		case "kty":
+			kty = r.ID()
+		case "use":
+			use = r.ID()
+		case "kid":
+			id = r.ID()
+		case "n":
+			n = r.ID()
+		case "e":
+			e = r.ID()
+		case "endorsements":
+			for range r.Elements() {
+				endorsements = append(endorsements, r.ID())
+			}
+		}
+	}
+	if r.End("the key") != nil || kty != "RSA" || use == "enc" {
 		return "", nil
 	}
-	public, ok := parsed.Key().(*rsa.PublicKey)
-	if !ok || public.N.BitLen() < minKeyBits || parsed.Marshal().USE == jwkset.UseEnc {
+	modulus, err := base64.RawURLEncoding.DecodeString(n)
+	if err != nil {
 		return "", nil
 	}
-	return parsed.Marshal().KID, &key{public, more.Endorsements}
+	exponent, err := base64.RawURLEncoding.DecodeString(e)
+	if err != nil || len(exponent) > 4 { // as many bytes as crypto/rsa takes
+		return "", nil
+	}
+	public := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: int(new(big.Int).SetBytes(exponent).Uint64())}
+	if public.N.BitLen() < minKeyBits {
+		return "", nil
+	}
+	return id, &key{public, endorsements}
 }
 
 // get reads a JSON document. Redirects are not followed.
-func (s *keySet) get(ctx context.Context, address string, v any) error {
+func (s *keySet) get(ctx context.Context, address string, read func(*object.Reader)) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return errors.New("the address of the metadata or the keys is no URL")
@@ -224,8 +262,11 @@ func (s *keySet) get(ctx context.Context, address string, v any) error {
 		return fmt.Errorf("%s: %w", req.URL.Host, err)
 	case len(data) > maxKeys:
 		return fmt.Errorf("%s: more than %d bytes", req.URL.Host, maxKeys)
-	case json.Unmarshal(data, v) != nil:
-		return fmt.Errorf("%s: the document is not what it should be", req.URL.Host)
+	}
+	r := object.NewReader(data)
+	read(&r)
+	if err := r.End("the document"); err != nil {
+		return fmt.Errorf("%s: %w", req.URL.Host, err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/internal/object"
 )
 
 const (
@@ -26,7 +29,8 @@ const (
 type verifier struct {
 	appID   string
 	issuer  string   // of channels
-	issuers []string // of Entra ID
+	issuers []string // of Entra ID, all for the tenant
+	tenant  string
 
 	channel, entra *keySet
 	parser         *jwt.Parser
@@ -37,6 +41,7 @@ func newVerifier(app *App, life *life, client *http.Client) *verifier {
 		appID:   app.ID,
 		issuer:  app.Cloud.Issuer,
 		issuers: app.Cloud.issuers(app.emulatorTenant()),
+		tenant:  app.emulatorTenant(),
 		channel: &keySet{metadata: app.Cloud.Metadata, client: client, life: life},
 		entra:   &keySet{metadata: app.Cloud.EntraMetadata, client: client, life: life},
 		parser: jwt.NewParser(
@@ -50,25 +55,62 @@ func newVerifier(app *App, life *life, client *http.Client) *verifier {
 // claims are what the tokens of channels and those of Entra ID say. They
 // implement jwt.Claims with fewer allocations than jwt.RegisteredClaims.
 type claims struct {
-	Issuer          string  `json:"iss"`
-	Audience        any     `json:"aud"` // a string, or an array of them
-	Expires         float64 `json:"exp"`
-	NotBefore       float64 `json:"nbf"`
-	ServiceURL      string  `json:"serviceurl"`
-	Version         string  `json:"ver"`
-	AppID           string  `json:"appid"`
-	AuthorizedParty string  `json:"azp"`
+	issuer          string  // iss
+	audience        any     // aud: a string, or an array of them
+	expires         float64 // exp
+	notBefore       float64 // nbf
+	serviceURL      string  // serviceurl
+	version         string  // ver
+	appID           string  // appid
+	authorizedParty string  // azp
+	tenant          string  // tid
 
 	// What a token has that is for a user, or for a client without a secret.
-	Scope       string `json:"scp"`
-	ClientAuth1 string `json:"appidacr"`
-	ClientAuth2 string `json:"azpacr"`
+	scope       string // scp
+	clientAuth1 string // appidacr
+	clientAuth2 string // azpacr
 }
 
-func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.Expires), nil }
-func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return numericDate(c.NotBefore), nil }
+var claimNames = object.NewNames("iss", "aud", "exp", "nbf", "serviceurl", "ver", "appid", "azp", "tid", "scp", "appidacr", "azpacr")
+
+// UnmarshalJSON reads claims by their exact names.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	r := object.NewReader(data)
+	for name := range r.Members(claimNames) {
+		switch name {
+		case "iss":
+			c.issuer = r.ID()
+		case "aud":
+			c.audience = r.Any()
+		case "exp":
+			c.expires = r.Float64()
+		case "nbf":
+			c.notBefore = r.Float64()
+		case "serviceurl":
+			c.serviceURL = r.ID()
+		case "ver":
+			c.version = r.ID()
+		case "appid":
+			c.appID = r.ID()
+		case "azp":
+			c.authorizedParty = r.ID()
+		case "tid":
+			c.tenant = r.ID()
+		case "scp":
+			c.scope = r.ID()
+		case "appidacr":
+			c.clientAuth1 = r.ID()
+		case "azpacr":
+			c.clientAuth2 = r.ID()
+		}
+	}
+	return r.End("the token")
+}
+
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.expires), nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return numericDate(c.notBefore), nil }
 func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }
-func (c *claims) GetIssuer() (string, error)                   { return c.Issuer, nil }
+func (c *claims) GetIssuer() (string, error)                   { return c.issuer, nil }
 func (c *claims) GetSubject() (string, error)                  { return "", nil }
 func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
 
@@ -83,7 +125,7 @@ func numericDate(seconds float64) *jwt.NumericDate {
 
 // isFor reports whether the token is for this bot and nobody else.
 func (c *claims) isFor(appID string) bool {
-	audience := c.Audience
+	audience := c.audience
 	if list, ok := audience.([]any); ok && len(list) == 1 {
 		audience = list[0]
 	}
@@ -106,6 +148,32 @@ var (
 	errKeyID  = errors.New("no key id")
 )
 
+var headerNames = object.NewNames("alg", "kid")
+
+// keyID returns the id of the key by which a token is signed, from its header.
+func keyID(token string) (id string, err error) {
+	header, _, _ := strings.Cut(token, ".")
+	data, err := base64.RawURLEncoding.DecodeString(header)
+	if err != nil {
+		return "", err
+	}
+	r := object.NewReader(data)
+	for name := range r.Members(headerNames) {
+		if name == "kid" {
+			id = r.ID()
+		} else {
+			r.Skip() // the parser has it
+		}
+	}
+	if err := r.End("the header"); err != nil {
+		return "", err
+	}
+	if id == "" {
+		return "", errKeyID
+	}
+	return id, nil
+}
+
 // verify checks the token of a request, for which it does not need the body.
 // The error is a *RequestError.
 func (v *verifier) verify(ctx context.Context, r *http.Request) (*identity, error) {
@@ -117,14 +185,14 @@ func (v *verifier) verify(ctx context.Context, r *http.Request) (*identity, erro
 	id := &identity{}
 	_, err = v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
 		set := v.entra
-		if id.channel = c.Issuer == v.issuer; id.channel {
+		if id.channel = c.issuer == v.issuer; id.channel {
 			set = v.channel
-		} else if !slices.Contains(v.issuers, c.Issuer) {
+		} else if !slices.Contains(v.issuers, c.issuer) {
 			return nil, errIssuer
 		}
-		var ok bool
-		if id.keyID, ok = t.Header["kid"].(string); !ok || id.keyID == "" {
-			return nil, errKeyID
+		var err error
+		if id.keyID, err = keyID(t.Raw); err != nil {
+			return nil, err
 		}
 		k, err := set.find(ctx, id.keyID)
 		if err != nil {
@@ -140,23 +208,26 @@ func (v *verifier) verify(ctx context.Context, r *http.Request) (*identity, erro
 	default:
 		return nil, unauthorized(why(err, &c, id))
 	}
+	if !id.channel && c.tenant != v.tenant {
+		return nil, unauthorized(errors.New("claim tid is not the tenant of claim iss"))
+	}
 	if !c.isFor(v.appID) {
 		return nil, forbidden(errors.New("claim aud is not this bot"))
 	}
 	if id.channel {
-		id.serviceURL = c.ServiceURL
+		id.serviceURL = c.serviceURL
 		return id, nil
 	}
-	if c.Scope != "" || c.ClientAuth1 == "0" || c.ClientAuth2 == "0" {
+	if c.scope != "" || c.clientAuth1 == "0" || c.clientAuth2 == "0" {
 		return nil, forbidden(errors.New("claims scp, appidacr or azpacr: the token is a user's, or of a client without a secret"))
 	}
-	switch c.Version {
+	switch c.version {
 	case "", "1.0":
-		if c.AppID != v.appID {
+		if c.appID != v.appID {
 			return nil, forbidden(errors.New("claim appid is not this bot"))
 		}
 	case "2.0":
-		if c.AuthorizedParty != v.appID {
+		if c.authorizedParty != v.appID {
 			return nil, forbidden(errors.New("claim azp is not this bot"))
 		}
 	default:
@@ -200,19 +271,22 @@ func bearerToken(h http.Header) (string, error) {
 // why says in our own words what is wrong with a token: those of the parser
 // might have some of the token in them.
 func why(err error, c *claims, id *identity) error {
+	var unreadable object.Error
 	switch {
+	case errors.As(err, &unreadable):
+		return unreadable
 	case errors.Is(err, errIssuer):
-		return fmt.Errorf("claim iss %.64q is not an issuer for this bot", c.Issuer)
+		return fmt.Errorf("claim iss %.64q is not an issuer for this bot", c.issuer)
 	case errors.Is(err, errKeyID):
 		return errors.New("the token names no key")
 	case errors.Is(err, errUnknownKey):
-		return fmt.Errorf("key %.64q of issuer %q is unknown", id.keyID, c.Issuer)
+		return fmt.Errorf("key %.64q of issuer %q is unknown", id.keyID, c.issuer)
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
 		return errors.New("claim exp is missing")
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return fmt.Errorf("claim exp: the token of issuer %q has expired", c.Issuer)
+		return fmt.Errorf("claim exp: the token of issuer %q has expired", c.issuer)
 	case errors.Is(err, jwt.ErrTokenNotValidYet):
-		return fmt.Errorf("claim nbf: the token of issuer %q is not valid yet", c.Issuer)
+		return fmt.Errorf("claim nbf: the token of issuer %q is not valid yet", c.issuer)
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
 		return fmt.Errorf("the signature is not by key %.64q in an allowed way", id.keyID)
 	}

@@ -132,7 +132,7 @@ func hostiles() []hostile {
 		{name: "a wrong key with a known kid", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, "c1", k[3]) }, status: 401, log: `the signature is not by key`},
 		{name: "an unknown kid", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, "c9", k[3]) }, status: 401, log: `is unknown`},
 		{name: "no kid", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, nil, k[0]) }, status: 401, log: "names no key"},
-		{name: "a kid that is a number", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, 7, k[0]) }, status: 401, log: "names no key"},
+		{name: "a kid that is a number", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, 7, k[0]) }, status: 401, log: "the header's kid cannot be a number"},
 		{name: "a key in the header", token: func(a *authority) string {
 			forged := jwt.NewWithClaims(jwt.SigningMethodRS256, a.claims())
 			forged.Header["kid"], forged.Header["jwk"] = "c1", (&signer{id: "c1", key: k[3]}).jwk()
@@ -151,11 +151,11 @@ func hostiles() []hostile {
 		{name: "valid in 5 min 1 s", token: func(a *authority) string { return sign(with(a.claims(), "nbf", time.Now().Unix()+301), a.channel[0]) }, status: 401, log: "not valid yet"},
 		{name: "no exp", token: claims("exp", nil), status: 401, log: "claim exp is missing"},
 		{name: "exp in the year 1970", token: claims("exp", 0), status: 401, log: "claim exp is missing"},
-		{name: "exp that is not a number", token: claims("exp", []int{}), status: 401, log: "malformed"},
+		{name: "exp that is not a number", token: claims("exp", []int{}), status: 401, log: "the token's exp cannot be an array"},
 		{name: "nbf beyond all times", token: claims("nbf", 1e300), status: 401, log: "not valid yet"},
-		{name: "exp that is a string", token: claims("exp", "tomorrow"), status: 401, log: "malformed"},
-		{name: "exp beyond all numbers", token: edited(1, encoded(`{"iss":"https://api.botframework.test","exp":1e999}`)), status: 401, log: "malformed"},
-		{name: "claims that are an array", token: edited(1, encoded(`[]`)), status: 401, log: "malformed"},
+		{name: "exp that is a string", token: claims("exp", "tomorrow"), status: 401, log: "the token's exp cannot be a string"},
+		{name: "exp beyond all numbers", token: edited(1, encoded(`{"iss":"https://api.botframework.test","exp":1e999}`)), status: 401, log: "the token's exp cannot be a number of that size"},
+		{name: "claims that are an array", token: edited(1, encoded(`[]`)), status: 401, log: "the token is no JSON object but an array"},
 		{name: "a wrong audience", token: claims("aud", "somebody-else"), status: 403, log: "claim aud"},
 		{name: "no audience", token: claims("aud", nil), status: 403, log: "claim aud"},
 		{name: "this bot and others as audience", token: claims("aud", []string{appID, "somebody-else"}), status: 403, log: "claim aud"},
@@ -163,16 +163,14 @@ func hostiles() []hostile {
 		{name: "an audience that is an array of arrays", token: claims("aud", []any{[]any{appID}}), status: 403, log: "claim aud"},
 		{name: "a wrong issuer", token: claims("iss", "https://api.botframework.evil"), status: 401, log: "is not an issuer for this bot"},
 		{name: "no issuer", token: claims("iss", nil), status: 401, log: "is not an issuer for this bot"},
-		{name: "an issuer that is an object", token: claims("iss", map[string]any{}), status: 401, log: "malformed"},
+		{name: "an issuer that is an object", token: claims("iss", map[string]any{}), status: 401, log: "the token's iss cannot be an object"},
 		{name: "serviceurl missing", token: claims("serviceurl", nil), status: 403, log: "claim serviceurl is missing"},
 		{name: "serviceurl of another channel", token: claims("serviceurl", "https://smba.test/"), status: 403, log: "claim serviceurl is not the activity's"},
-		{name: "serviceurl that is not a string", token: claims("serviceurl", []string{"https://authority.test/teams"}), status: 401, log: "malformed"},
+		{name: "serviceurl that is not a string", token: claims("serviceurl", []string{"https://authority.test/teams"}), status: 401, log: "the token's serviceurl cannot be an array"},
 		{name: "a key without endorsements", token: func(a *authority) string { return sign(a.claims(), a.channel[1]) }, status: 403, log: "is not endorsed for channel"},
 		{name: "a channel that the key is not endorsed for", body: bodyOf(`{"type":"message","channelId":"facebook","serviceUrl":"SERVICE","conversation":{"id":"c"},"from":{"id":"u"}}`), status: 403, log: "is not endorsed for channel"},
 		{name: "no channel", body: bodyOf(`{"type":"message","serviceUrl":"SERVICE","conversation":{"id":"c"},"from":{"id":"u"}}`), status: 403, log: "is not endorsed for channel"},
 		{name: "no serviceUrl in the activity", body: bodyOf(`{"type":"message","channelId":"msteams","conversation":{"id":"c"},"from":{"id":"u"}}`), status: 403, log: "claim serviceurl is not the activity's"},
-		{name: "a second serviceUrl in the activity", body: bodyOf(`{"type":"message",` + at + `,"serviceUrl":"https://evil.test/"}`), status: 403, log: "claim serviceurl is not the activity's"},
-		{name: "a second serviceUrl spelt otherwise", body: bodyOf(`{"type":"message",` + at + `,"serviceURL":"https://evil.test/"}`), status: 403, log: "claim serviceurl is not the activity's"},
 		{name: "an Emulator token of another app", token: emulator("appid", "somebody-else"), status: 403, log: "claim appid"},
 		{name: "an Emulator token for another app", token: emulator("aud", "somebody-else"), status: 403, log: "claim aud"},
 		{name: "an Emulator token of version 2 of another app", token: emulator("ver", "2.0", "azp", "somebody-else"), status: 403, log: "claim azp"},
@@ -205,50 +203,55 @@ func hostiles() []hostile {
 // and then a good one, which must be served.
 func TestHostileRequests(t *testing.T) {
 	for _, test := range hostiles() {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				d := newDoor(t, newAuthority(), connector.Options{})
-				good := sign(d.claims(), d.channel[0])
-				token, body := good, d.activity()
-				if test.token != nil {
-					token = test.token(d.authority)
-				}
-				if test.body != nil {
-					body = test.body(d.authority)
-				}
-				read := &countingReader{Reader: strings.NewReader(body)}
-				r := httptest.NewRequest(http.MethodPost, "/api/messages", read)
-				r.Header.Set("Authorization", "Bearer "+token)
-				if test.edit != nil {
-					test.edit(r)
-				}
-				w := d.serve(r)
-				if w.Code != test.status {
-					t.Errorf("status is %d, want %d", w.Code, test.status)
-				}
-				if line := w.Body.String(); strings.Count(line, "\n") != 1 {
-					t.Errorf("the answer is %q, want one line", line)
-				} else if want := map[int]string{401: "not authentic\n", 403: "not for this bot\n"}[test.status]; want != "" && line != want && !strings.HasPrefix(line, "the serviceUrl") {
-					t.Errorf("the answer is %q, want %q", line, want)
-				}
-				if got := w.Header().Get("WWW-Authenticate"); (got == "Bearer") != (test.status == 401) {
-					t.Errorf("WWW-Authenticate is %q", got)
-				}
-				if test.status == 401 && read.n > 0 {
-					t.Errorf("%d bytes of the body were read", read.n)
-				}
-				if log := d.log.String(); !strings.Contains(log, test.log) || strings.Contains(log, token) && len(token) > 10 {
-					t.Errorf("the log is\n%s, want %q, and not the token", log, test.log)
-				}
-				if d.turns.Load() != 0 || d.sends.Load() != 0 {
-					t.Error("it became a turn")
-				}
-				if w := d.post(good, d.activity()); w.Code != 200 {
-					t.Errorf("after it, a good request is answered with %d", w.Code)
-				}
-			})
-		})
+		test.run(t)
 	}
+}
+
+// run sends a hostile request, and then a good one, which must be served.
+func (test *hostile) run(t *testing.T) {
+	t.Run(test.name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDoor(t, newAuthority(), connector.Options{})
+			good := sign(d.claims(), d.channel[0])
+			token, body := good, d.activity()
+			if test.token != nil {
+				token = test.token(d.authority)
+			}
+			if test.body != nil {
+				body = test.body(d.authority)
+			}
+			read := &countingReader{Reader: strings.NewReader(body)}
+			r := httptest.NewRequest(http.MethodPost, "/api/messages", read)
+			r.Header.Set("Authorization", "Bearer "+token)
+			if test.edit != nil {
+				test.edit(r)
+			}
+			w := d.serve(r)
+			if w.Code != test.status {
+				t.Errorf("status is %d, want %d", w.Code, test.status)
+			}
+			if line := w.Body.String(); strings.Count(line, "\n") != 1 {
+				t.Errorf("the answer is %q, want one line", line)
+			} else if want := map[int]string{401: "not authentic\n", 403: "not for this bot\n"}[test.status]; want != "" && line != want && !strings.HasPrefix(line, "the serviceUrl") {
+				t.Errorf("the answer is %q, want %q", line, want)
+			}
+			if got := w.Header().Get("WWW-Authenticate"); (got == "Bearer") != (test.status == 401) {
+				t.Errorf("WWW-Authenticate is %q", got)
+			}
+			if test.status == 401 && read.n > 0 {
+				t.Errorf("%d bytes of the body were read", read.n)
+			}
+			if log := d.log.String(); !strings.Contains(log, test.log) || strings.Contains(log, token) && len(token) > 10 {
+				t.Errorf("the log is\n%s, want %q, and not the token", log, test.log)
+			}
+			if d.turns.Load() != 0 || d.sends.Load() != 0 {
+				t.Error("it became a turn")
+			}
+			if w := d.post(good, d.activity()); w.Code != 200 {
+				t.Errorf("after it, a good request is answered with %d", w.Code)
+			}
+		})
+	})
 }
 
 type countingReader struct {
@@ -268,7 +271,7 @@ func TestOddRequestsAreServed(t *testing.T) {
 		"invalid UTF-8":  "\xff\xfe",
 		"escaped NUL":    `\u0000`,
 		"lone surrogate": `\ud800`,
-		"doubled fields": `a","text":"b`,
+		"unknown fields": `","x":1,"x":2,"TOPICNAME":[],"relate\u017fTo":{"user":{"id":"u2"}},"label":"`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -288,7 +291,7 @@ func TestAMultiTenantBotTakesTokensOfTheEmulatorsTenant(t *testing.T) {
 		app := a.app()
 		app.Type, app.TenantID = "", ""
 		d := newDoor(t, a, connector.Options{App: app})
-		if w := d.post(sign(with(a.emulatorClaims(), "iss", "https://sts.test/emulator-tenant/"), a.entra[0]), a.activity()); w.Code != 200 {
+		if w := d.post(sign(with(a.emulatorClaims(), "iss", "https://sts.test/emulator-tenant/", "tid", "emulator-tenant"), a.entra[0]), a.activity()); w.Code != 200 {
 			t.Errorf("answer is %d, log:\n%s", w.Code, d.log)
 		}
 		if w := d.post(sign(a.emulatorClaims(), a.entra[0]), a.activity()); w.Code != 401 {

@@ -73,6 +73,8 @@ type Adapter struct {
 
 	// Bare leaves out the Recover and Serialize that the adapter otherwise
 	// puts around the middleware it was given, for authors who list their own.
+	// Turns that wait in a Serialize of theirs have been decoded, which takes
+	// many times the memory of their bytes.
 	Bare bool
 
 	// Logger gets one line for each HTTP request whose turn failed, and at
@@ -107,7 +109,7 @@ func NewAdapter(base core.Adapter, mw ...Middleware) *Adapter {
 
 // compose builds the chain. Its innermost handler is the turn's own.
 func (a *Adapter) compose() {
-	mw := a.mw
+	mw := append([]Middleware{decode}, a.mw...)
 	if !a.Bare {
 		mw = append([]Middleware{Recover(), Serialize(nil)}, mw...)
 	}

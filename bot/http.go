@@ -120,7 +120,7 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 		return nil, &refusal{http.StatusMethodNotAllowed, "use POST"}
 	}
 	req := *r
-	body := wire.NewBody(w, r, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes))
+	body := wire.NewBody(w, r, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes), a.base)
 	req.Body = body
 	act, err := a.parse(&req)
 	if err == nil || body.WasRead() {
@@ -150,6 +150,7 @@ func (a *Adapter) receive(w http.ResponseWriter, r *http.Request) (*Turn, error)
 		Activity: act,
 		Raw:      raw,
 		arrived:  arrived,
+		checked:  body.WasChecked(),
 		buffer:   act.DeliveryMode == deliveryExpectReplies,
 	}, nil
 }

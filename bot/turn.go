@@ -46,14 +46,18 @@ type Turn struct {
 	// JSON object, the map has it under the empty key; see [Value].
 	Activity schema.Activity
 
-	// Raw is the activity as it was received. It is nil where there was no
-	// HTTP request, or the request did not come through [Adapter.HTTPHandler].
+	// Raw is the activity as it was received, for what package schema has no
+	// fields for. With package connector as the base, it says the same as
+	// Activity to whoever reads it by exact names, as maps do; it has no
+	// callerId, which is the base's to tell. It is nil where there was no HTTP
+	// request, or the request did not come through [Adapter.HTTPHandler].
 	Raw json.RawMessage
 
 	adapter   *Adapter
 	handler   Handler
 	arrived   time.Time
 	proactive bool
+	checked   bool // Activity has ids only, and Raw the rest
 	buffer    bool // replies go into the HTTP response
 	beside    bool // does not wait for other turns of its conversation
 
@@ -63,6 +67,22 @@ type Turn struct {
 	replies   []json.RawMessage // activities
 	invoke    *invokeResponse
 	values    map[any]any
+}
+
+// decode decodes an activity that was only checked when it arrived, because a
+// turn that waits should hold not much more than the bytes it came in.
+func decode(next Handler) Handler {
+	return func(ctx context.Context, turn *Turn) error {
+		if turn.checked {
+			a, err := wire.Decode(turn.Raw)
+			if err != nil {
+				return fmt.Errorf("bot: %w", err) // which Check would have found
+			}
+			a.CallerID = turn.Activity.CallerID
+			turn.Activity, turn.checked = a, false
+		}
+		return next(ctx, turn)
+	}
 }
 
 type invokeResponse struct {

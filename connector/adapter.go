@@ -204,8 +204,15 @@ func (a *Adapter) Ready(ctx context.Context) error {
 // if the body is too large; 400 if it is no activity, or is nested more than
 // 100 levels deep, or has more than 10000 members and elements. Fields that
 // package schema has no place for are dropped; values that are no objects are
-// held as package bot's Value says; of fields that are there twice, the
-// last one counts, or is laid over the others if they are objects or arrays.
+// held as package bot's Value says. Names are exact: a field that is there
+// twice, or beside another spelling of its name such as one in capitals, is an
+// error, and so is an id or a name that is not valid Unicode. In texts, what is
+// not becomes U+FFFD.
+//
+// The callerId is what the token proves, as in the official SDKs:
+// "urn:botframework:azure" or, in Azure Government,
+// "urn:botframework:azureusgov"; otherwise it is empty, whatever the activity
+// says.
 func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Activity, error) {
 	var id *identity
 	var err error
@@ -225,7 +232,7 @@ func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Act
 	} else if err != nil {
 		return schema.Activity{}, &RequestError{http.StatusBadRequest, "the body could not be read", err}
 	}
-	act, err := wire.Decode(body)
+	act, err := body.Activity(a)
 	if err != nil {
 		return schema.Activity{}, &RequestError{http.StatusBadRequest, err.Error(), nil}
 	}
@@ -236,6 +243,7 @@ func (a *Adapter) ParseRequest(ctx context.Context, r *http.Request) (schema.Act
 		if err := id.check(&act); err != nil {
 			return schema.Activity{}, err
 		}
+		act.CallerID = a.verifier.caller
 	}
 	if act.ServiceURL != "" {
 		if _, err := a.service(act.ServiceURL); err != nil {

@@ -101,3 +101,15 @@ func (c *Cloud) issuers(tenant string) []string {
 	}
 	return issuers
 }
+
+// callerID returns how Bot Framework bots call the channels of the cloud; "" if
+// it is none of those that have a name.
+func (c *Cloud) callerID() string {
+	switch c.Issuer {
+	case PublicCloud().Issuer:
+		return "urn:botframework:azure"
+	case USGovernmentCloud().Issuer:
+		return "urn:botframework:azureusgov"
+	}
+	return ""
+}

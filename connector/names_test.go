@@ -1,17 +1,23 @@
 package connector_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
 )
 
@@ -204,6 +210,260 @@ func TestD2NamesInKeyDocumentsAreExact(t *testing.T) {
 		d := newDoor(t, a, connector.Options{})
 		if w := d.post(sign(a.claims(), a.channel[0]), a.activity()); w.Code != 200 {
 			t.Errorf("a key under other names spoils a good one: %d, log:\n%s", w.Code, d.log)
+		}
+	})
+}
+
+// TestD1HostileActivities has activities that name a field twice, or in two
+// spellings, one of which is somebody else's.
+func TestD1HostileActivities(t *testing.T) {
+	good := map[string]string{
+		"type": `"message"`, "id": `"m1"`, "channelId": `"msteams"`, "serviceUrl": `"https://authority.test/teams"`,
+		"conversation": `{"id":"c"}`, "from": `{"id":"u"}`, "recipient": `{"id":"bot"}`, "text": `"hi"`,
+	}
+	bad := map[string]string{
+		"type": `"endOfConversation"`, "id": `"m2"`, "channelId": `"webchat"`, "serviceUrl": `"https://evil.test/"`,
+		"conversation": `{"id":"victim"}`, "from": `{"id":"victim"}`, "recipient": `{"id":"victim"}`, "text": `"other"`,
+	}
+	row := func(problem, path, first, second string, body map[string]string) {
+		rest := ""
+		for name, value := range body {
+			rest += `,"` + name + `":` + value
+		}
+		test := hostile{name: first + " and " + second, status: 400, log: "the activity's " + path + " is there " + problem}
+		test.body = func(*authority) string { return "{" + first + rest + "," + second + "}" }
+		test.run(t)
+	}
+	without := func(name string) map[string]string {
+		body := make(map[string]string)
+		for n, value := range good {
+			if n != name {
+				body[n] = value
+			}
+		}
+		return body
+	}
+	pairs := func(path, name, good, bad string, rest map[string]string, inside func(members string) string) {
+		variants := []string{strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], fmt.Sprintf(`\u%04x%s`, name[0]-'a'+'A', name[1:])}
+		if strings.Contains(name, "s") {
+			variants = append(variants, strings.Replace(name, "s", "ſ", 1), strings.Replace(name, "s", `\u017f`, 1))
+		}
+		for _, values := range [][2]string{{good, bad}, {bad, good}} {
+			member := func(name, value string) string { return `"` + name + `":` + value }
+			both := func(problem, first, second string) {
+				if inside == nil {
+					row(problem, path, first, second, rest)
+				} else {
+					row(problem, path, inside(first+","+second), `"x":0`, rest)
+				}
+			}
+			both("twice", member(name, values[0]), member(name, values[1]))
+			both("twice", member(name, values[0]), member(fmt.Sprintf(`\u%04x%s`, name[0], name[1:]), values[1]))
+			for _, variant := range variants {
+				both("in two spellings", member(name, values[0]), member(variant, values[1]))
+				both("in two spellings", member(variant, values[0]), member(name, values[1]))
+			}
+		}
+	}
+	for name := range good {
+		pairs(name, name, good[name], bad[name], without(name), nil)
+	}
+	for _, outer := range []string{"conversation", "from", "recipient"} {
+		pairs(outer+".id", "id", `"u"`, `"victim"`, without(outer), func(members string) string { return `"` + outer + `":{` + members + `}` })
+	}
+	pairs("conversation.tenantId", "tenantId", `"u"`, `"victim"`, without("conversation"), func(members string) string { return `"conversation":{` + members + `}` })
+}
+
+// TestD1AnotherSpellingIsNoField has activities with another spelling alone:
+// it is kept in the raw text, and says nothing.
+func TestD1AnotherSpellingIsNoField(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor(t, newAuthority(), connector.Options{})
+		var got *bot.Turn
+		d.handler = d.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
+			got = turn
+			return nil
+		})
+		const rest = `"type":"message","channelId":"msteams","serviceUrl":"https://authority.test/teams","x":[1],"x":{}`
+		for _, variant := range []string{
+			`"CONVERSATION":{"id":"victim"}`, `"conver\u017fation":{"id":"victim"}`, `"From":{"id":"victim"}`, `"Recipient":{"id":"victim"}`, `"ID":"m1"`, `"TEXT":"x","Text":"y"`, `"deliverymode":"expectReplies"`,
+			`"conversation":{"ID":"victim"}`, `"from":{"Id":"victim","i\u0044":"victim"}`,
+		} {
+			body := "{" + rest + "," + variant + "}"
+			w := d.post(sign(d.claims(), d.channel[0]), body)
+			want := schema.Activity{Type: "message", ChannelID: "msteams", ServiceURL: "https://authority.test/teams"}
+			if w.Code != 200 || w.Body.Len() > 0 || fmt.Sprint(got.Activity) != fmt.Sprint(want) || string(got.Raw) != body {
+				t.Errorf("%s: answer is %d %s, activity is %+v, raw text %s", variant, w.Code, w.Body, got.Activity, got.Raw)
+			}
+		}
+		for name, status := range map[string]int{"type": 400, "channelId": 403, "serviceUrl": 403} {
+			body := strings.Replace("{"+rest+"}", name, strings.ToUpper(name), 1)
+			if w := d.post(sign(d.claims(), d.channel[0]), body); w.Code != status {
+				t.Errorf("%s: answer is %d", body, w.Code)
+			}
+		}
+	})
+}
+
+// TestD6TheCallerIsWhomTheTokenNames, whatever the activity says.
+func TestD6TheCallerIsWhomTheTokenNames(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		cloud    connector.Cloud
+		emulator bool
+		want     string
+	}{
+		{"the public cloud", connector.PublicCloud(), false, "urn:botframework:azure"},
+		{"Azure Government", connector.USGovernmentCloud(), false, "urn:botframework:azureusgov"},
+		{"Azure in China", connector.ChinaCloud(), false, ""},
+		{"the Emulator", connector.PublicCloud(), true, "urn:botframework:azure"},
+		{"a cloud of one's own", connector.Cloud{Issuer: "https://api.botframework.test"}, false, ""},
+		{"nobody, without credentials", connector.Cloud{}, false, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAuthority()
+				app := a.app()
+				app.Cloud.Issuer = test.cloud.Issuer
+				d := newDoor(t, a, connector.Options{App: app})
+				token := sign(with(a.claims(), "iss", test.cloud.Issuer), a.channel[0])
+				if test.emulator {
+					token = sign(a.emulatorClaims(), a.entra[0])
+				}
+				if test.cloud.Issuer == "" {
+					base := newAdapter(t, connector.Options{AllowUnauthenticated: true, Transport: a})
+					d.adapter, token = bot.NewAdapter(base), ""
+				}
+				var got *bot.Turn
+				handler := d.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
+					got = turn
+					return nil
+				})
+				for _, callerID := range []string{
+					``, `"callerId":"urn:botframework:aadappid:evil",`, `"c\u0061llerId":"urn:botframework:aadappid:evil",`, `"callerId":null,`, `"callerId":"",`, `"CallerID":"urn:botframework:aadappid:evil",`,
+				} {
+					r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Replace(a.activity(), "{", "{"+callerID, 1)))
+					r.Header.Set("Authorization", "Bearer "+token)
+					w := httptest.NewRecorder()
+					if handler.ServeHTTP(w, r); w.Code != 200 {
+						t.Fatalf("answer is %d %s", w.Code, w.Body)
+					}
+					var raw map[string]any
+					if err := json.Unmarshal(got.Raw, &raw); err != nil {
+						t.Fatal(err)
+					}
+					if said, _ := raw["callerId"].(string); got.Activity.CallerID != test.want || said != "" || raw["text"] != got.Activity.Text {
+						t.Errorf("%s: the caller is %q, want %q; the raw text is %s", callerID, got.Activity.CallerID, test.want, got.Raw)
+					}
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		d := newDoor(t, a, connector.Options{})
+		body := strings.Replace(a.activity(), "{", `{"callerId":"urn:botframework:aadappid:evil",`, 1)
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+sign(a.claims(), a.channel[0]))
+		if act, err := d.base.ParseRequest(t.Context(), r); err != nil || act.CallerID != "" || act.Text == "" {
+			t.Errorf("without package bot the activity is %+v, %v", act, err)
+		}
+	})
+}
+
+// TestD4ATurnThatWaitsHoldsItsBytesOnly has 300 of them wait, with bodies that
+// take many times as much once they are decoded.
+func TestD4ATurnThatWaitsHoldsItsBytesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const conversations, waiting, elements = 5, 60, 2000
+		d := newDoor(t, newAuthority(), connector.Options{})
+		release := make(chan struct{})
+		var turns atomic.Int64
+		handler := d.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
+			turns.Add(1)
+			if turn.Activity.Text == "first" {
+				<-release
+			} else if list, _ := turn.Activity.Value[""].([]any); len(list) != elements || turn.Activity.Text != "later" {
+				t.Errorf("the text is %q, and the value has %d elements", turn.Activity.Text, len(list))
+			}
+			return nil
+		})
+		token := sign(d.claims(), d.channel[0])
+		body := func(conversation, id int, text, value string) string {
+			return fmt.Sprintf(`{"type":"message","text":%q,"id":"m%d","channelId":"msteams","serviceUrl":%q,"from":{"id":"u1"},"conversation":{"id":"c%d"},"value":%s}`,
+				text, id, d.url+"/teams", conversation, value)
+		}
+		post := func(body string, status int) {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			if handler.ServeHTTP(w, r); w.Code != status {
+				t.Errorf("answer is %d %s", w.Code, w.Body)
+			}
+		}
+		value := "[" + strings.Repeat(`{"a":{"b":{}}},`, elements-1) + `{}]`
+		var bodies []string
+		for i := range conversations * waiting {
+			bodies = append(bodies, body(i%conversations, i, "later", value))
+		}
+		for c := range conversations {
+			go post(body(c, -1, "first", "null"), 200)
+		}
+		synctest.Wait()
+		before := heap()
+		for _, body := range bodies {
+			go post(body, 200)
+		}
+		synctest.Wait()
+		held := int(heap()-before) / len(bodies)
+		t.Logf("a waiting turn with a body of %d bytes holds %d", len(bodies[0]), held)
+		if held > len(bodies[0])*5/4+16<<10 || turns.Load() != conversations {
+			t.Errorf("%d turns run; a waiting one with a body of %d bytes holds %d", turns.Load(), len(bodies[0]), held)
+		}
+		// What is no activity is refused now, and not when its turn comes.
+		post(strings.Replace(bodies[0], `{"b":{}}`, `{"b":{}`, 1), 400)
+		post(strings.Replace(bodies[0], `"text"`, `"TEXT":"","text"`, 1), 400)
+		post(strings.Replace(bodies[0], `"later"`, `7`, 1), 400)
+		post(strings.Replace(bodies[0], `{}]`, strings.Repeat("{},", 10000)+`{}]`, 1), 400)
+		close(release)
+		synctest.Wait()
+		if turns.Load() != int64(conversations+len(bodies)) {
+			t.Errorf("%d turns have run", turns.Load())
+		}
+	})
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A rewriter is an adapter around that of the package.
+type rewriter struct{ *connector.Adapter }
+
+func (r rewriter) ParseRequest(ctx context.Context, req *http.Request) (schema.Activity, error) {
+	a, err := r.Adapter.ParseRequest(ctx, req)
+	a.Text = strings.ToUpper(a.Text)
+	return a, err
+}
+
+// TestD4AnAdapterAroundTheBaseGetsAllOfTheActivity, and what it makes of it counts.
+func TestD4AnAdapterAroundTheBaseGetsAllOfTheActivity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor(t, newAuthority(), connector.Options{})
+		var got *bot.Turn
+		handler := bot.NewAdapter(rewriter{d.base}).HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
+			got = turn
+			return nil
+		})
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Replace(d.activity(), "{", `{"callerId":"evil",`, 1)))
+		r.Header.Set("Authorization", "Bearer "+sign(d.claims(), d.channel[0]))
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+		if got == nil || got.Activity.Text != "THE USER'S WORDS" || got.Activity.CallerID != "" || strings.Contains(string(got.Raw), "evil") {
+			t.Errorf("the turn is %+v", got)
 		}
 	})
 }

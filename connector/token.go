@@ -31,6 +31,7 @@ type verifier struct {
 	issuer  string   // of channels
 	issuers []string // of Entra ID, all for the tenant
 	tenant  string
+	caller  string // the callerId of whoever has a good token
 
 	channel, entra *keySet
 	parser         *jwt.Parser
@@ -42,6 +43,7 @@ func newVerifier(app *App, life *life, client *http.Client) *verifier {
 		issuer:  app.Cloud.Issuer,
 		issuers: app.Cloud.issuers(app.emulatorTenant()),
 		tenant:  app.emulatorTenant(),
+		caller:  app.Cloud.callerID(),
 		channel: &keySet{metadata: app.Cloud.Metadata, client: client, life: life},
 		entra:   &keySet{metadata: app.Cloud.EntraMetadata, client: client, life: life},
 		parser: jwt.NewParser(

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -62,7 +63,7 @@ func TestAServerThatWasKilledExpiresWhatCameDueMeanwhile(t *testing.T) {
 	told := make(map[string]int)
 	all := make(chan struct{})
 	channel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := wire.ReadBody(r, 1<<20)
+		body, err := io.ReadAll(r.Body)
 		a, decodeErr := wire.Decode(body)
 		if err != nil || decodeErr != nil {
 			t.Errorf("the bot sent %s: %v, %v", body, err, decodeErr)

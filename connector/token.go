@@ -34,25 +34,24 @@ type verifier struct {
 	caller  string // the callerId of whoever has a good token
 
 	channel, entra *keySet
-	parser         *jwt.Parser
+	validator      *jwt.Validator
 }
 
 func newVerifier(app *App, life *life, client *http.Client) *verifier {
 	return &verifier{
-		appID:   app.ID,
-		issuer:  app.Cloud.Issuer,
-		issuers: app.Cloud.issuers(app.emulatorTenant()),
-		tenant:  app.emulatorTenant(),
-		caller:  app.Cloud.callerID(),
-		channel: &keySet{metadata: app.Cloud.Metadata, client: client, life: life},
-		entra:   &keySet{metadata: app.Cloud.EntraMetadata, client: client, life: life},
-		parser: jwt.NewParser(
-			jwt.WithValidMethods([]string{"RS256", "RS384", "RS512"}),
-			jwt.WithLeeway(leeway),
-			jwt.WithExpirationRequired(),
-		),
+		appID:     app.ID,
+		issuer:    app.Cloud.Issuer,
+		issuers:   app.Cloud.issuers(app.emulatorTenant()),
+		tenant:    app.emulatorTenant(),
+		caller:    app.Cloud.callerID(),
+		channel:   &keySet{metadata: app.Cloud.Metadata, client: client, life: life},
+		entra:     &keySet{metadata: app.Cloud.EntraMetadata, client: client, life: life},
+		validator: jwt.NewValidator(jwt.WithLeeway(leeway), jwt.WithExpirationRequired()),
 	}
 }
+
+// algorithms are those by which a token may be signed.
+var algorithms = []string{"RS256", "RS384", "RS512"}
 
 // claims are what the tokens of channels and those of Entra ID say. They
 // implement jwt.Claims with fewer allocations than jwt.RegisteredClaims.
@@ -75,8 +74,8 @@ type claims struct {
 
 var claimNames = object.NewNames("iss", "aud", "exp", "nbf", "serviceurl", "ver", "appid", "azp", "tid", "scp", "appidacr", "azpacr")
 
-// UnmarshalJSON reads claims by their exact names.
-func (c *claims) UnmarshalJSON(data []byte) error {
+// read reads claims by their exact names.
+func (c *claims) read(data []byte) error {
 	r := object.NewReader(data)
 	for name := range r.Members(claimNames) {
 		switch name {
@@ -152,28 +151,62 @@ var (
 
 var headerNames = object.NewNames("alg", "kid")
 
-// keyID returns the id of the key by which a token is signed, from its header.
-func keyID(token string) (id string, err error) {
-	header, _, _ := strings.Cut(token, ".")
-	data, err := base64.RawURLEncoding.DecodeString(header)
-	if err != nil {
-		return "", err
-	}
+// readHeader returns by which algorithm and key a token is signed.
+func readHeader(data []byte) (algorithm, keyID string, err error) {
 	r := object.NewReader(data)
 	for name := range r.Members(headerNames) {
-		if name == "kid" {
-			id = r.ID()
-		} else {
-			r.Skip() // the parser has it
+		switch name {
+		case "alg":
+			algorithm = r.ID()
+		case "kid":
+			keyID = r.ID()
 		}
 	}
-	if err := r.End("the header"); err != nil {
-		return "", err
+	return algorithm, keyID, r.End("the header")
+}
+
+// parse reads a token, and checks its signature and when it is valid.
+func (v *verifier) parse(ctx context.Context, token string, c *claims, id *identity) error {
+	parts := strings.SplitN(token, ".", 4)
+	if len(parts) != 3 {
+		return jwt.ErrTokenMalformed
 	}
-	if id == "" {
-		return "", errKeyID
+	var decoded [3][]byte
+	for i, part := range parts {
+		var err error
+		if decoded[i], err = base64.RawURLEncoding.DecodeString(part); err != nil {
+			return jwt.ErrTokenMalformed
+		}
 	}
-	return id, nil
+	algorithm, keyID, err := readHeader(decoded[0])
+	if err == nil {
+		err = c.read(decoded[1])
+	}
+	if err != nil {
+		return err
+	}
+	set := v.entra
+	if id.channel = c.issuer == v.issuer; id.channel {
+		set = v.channel
+	} else if !slices.Contains(v.issuers, c.issuer) {
+		return errIssuer
+	}
+	if id.keyID = keyID; keyID == "" {
+		return errKeyID
+	}
+	if !slices.Contains(algorithms, algorithm) {
+		return jwt.ErrTokenSignatureInvalid
+	}
+	k, err := set.find(ctx, keyID)
+	if err != nil {
+		return err
+	}
+	id.endorsements = k.endorsements
+	signed := token[:len(parts[0])+len(".")+len(parts[1])]
+	if jwt.GetSigningMethod(algorithm).Verify(signed, decoded[2], k.public) != nil {
+		return jwt.ErrTokenSignatureInvalid
+	}
+	return v.validator.Validate(c)
 }
 
 // verify checks the token of a request, for which it does not need the body.
@@ -185,24 +218,7 @@ func (v *verifier) verify(ctx context.Context, r *http.Request) (*identity, erro
 	}
 	var c claims
 	id := &identity{}
-	_, err = v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
-		set := v.entra
-		if id.channel = c.issuer == v.issuer; id.channel {
-			set = v.channel
-		} else if !slices.Contains(v.issuers, c.issuer) {
-			return nil, errIssuer
-		}
-		var err error
-		if id.keyID, err = keyID(t.Raw); err != nil {
-			return nil, err
-		}
-		k, err := set.find(ctx, id.keyID)
-		if err != nil {
-			return nil, err
-		}
-		id.endorsements = k.endorsements
-		return k.public, nil
-	})
+	err = v.parse(ctx, token, &c, id)
 	switch {
 	case err == nil:
 	case errors.Is(err, errNoKeys), ctx.Err() != nil:
@@ -270,7 +286,7 @@ func bearerToken(h http.Header) (string, error) {
 	return token, nil
 }
 
-// why says in our own words what is wrong with a token: those of the parser
+// why says in our own words what is wrong with a token: those of a library
 // might have some of the token in them.
 func why(err error, c *claims, id *identity) error {
 	var unreadable object.Error

@@ -124,11 +124,11 @@ func hostiles() []hostile {
 		{name: "alg none", token: func(a *authority) string {
 			return signWith(a.claims(), jwt.SigningMethodNone, "c1", jwt.UnsafeAllowNoneSignatureType)
 		}, status: 401, log: "the signature is not"},
-		{name: "alg None in capitals", token: edited(0, encoded(`{"alg":"NONE","kid":"c1"}`)), status: 401, log: "malformed"},
+		{name: "alg None in capitals", token: edited(0, encoded(`{"alg":"NONE","kid":"c1"}`)), status: 401, log: "the signature is not"},
 		{name: "HS256 with the public key", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodHS256, "c1", publicPEM) }, status: 401, log: "the signature is not"},
 		{name: "PS256, which is not among the allowed", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodPS256, "c1", k[0]) }, status: 401, log: "the signature is not"},
-		{name: "no alg", token: edited(0, encoded(`{"kid":"c1"}`)), status: 401, log: "malformed"},
-		{name: "an alg that is a number", token: edited(0, encoded(`{"alg":256,"kid":"c1"}`)), status: 401, log: "malformed"},
+		{name: "no alg", token: edited(0, encoded(`{"kid":"c1"}`)), status: 401, log: "the signature is not"},
+		{name: "an alg that is a number", token: edited(0, encoded(`{"alg":256,"kid":"c1"}`)), status: 401, log: "the header's alg cannot be a number"},
 		{name: "a wrong key with a known kid", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, "c1", k[3]) }, status: 401, log: `the signature is not by key`},
 		{name: "an unknown kid", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, "c9", k[3]) }, status: 401, log: `is unknown`},
 		{name: "no kid", token: func(a *authority) string { return signWith(a.claims(), jwt.SigningMethodRS256, nil, k[0]) }, status: 401, log: "names no key"},

@@ -1,0 +1,180 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Mark is an instant of a conversation that rules count from. A mark that has
+// not happened is the zero time, and makes nothing due.
+type Mark int
+
+const (
+	Input    Mark = iota // the latest of the last user input, the last change of who answers, and Began
+	Began                // the session began
+	Asked                // the bot has finished asking the question that waits
+	Resolved             // somebody said that the matter is settled
+)
+
+var marks = [...]string{"input", "began", "asked", "resolved"}
+
+// String returns the name of the mark in JSON, such as "input".
+func (m Mark) String() string {
+	if m < 0 || int(m) >= len(marks) {
+		return fmt.Sprintf("Mark(%d)", int(m))
+	}
+	return marks[m]
+}
+
+// MarshalText returns the name of the mark.
+func (m Mark) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads the name of a mark.
+func (m *Mark) UnmarshalText(text []byte) error {
+	for i, name := range marks {
+		if string(text) == name {
+			*m = Mark(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("policy: %q is no mark", text)
+}
+
+// A Place is where a conversation stands.
+type Place struct {
+	Channel string `json:"channel,omitempty"`
+
+	// Path holds the ids of the dialogs under way, outermost first, and last
+	// that of the step or prompt that waits. It is empty if no dialog is under
+	// way.
+	Path []string `json:"path,omitempty"`
+
+	// Patience is how long the waiting prompt waits: first, then after each time
+	// that it was asked again, which is how often the first line since Asked has
+	// fired. The last value is that of all later times. If Patience is empty, the
+	// rule says how long. A value of 0 or less is for ever: no line since Asked
+	// is due then but by a cause from outside.
+	Patience []time.Duration `json:"-"`
+
+	// Rings is set where the channel rings its own clock, as a voice service
+	// does. Lines since Asked arm nothing there, and time alone never makes them
+	// due: only NoInput does.
+	Rings bool `json:"-"`
+}
+
+// A When says in which conversations a rule holds. What is empty holds
+// everywhere.
+type When struct {
+	Channels []string // any of these channels, spelled as in activities
+	At       []string // any of these ids is on the path; "" is: no dialog is under way
+	By       string   // who answers: "bot", "nobody" (a person was asked for), or who has taken over, such as "agent"
+}
+
+// An Action is what a rule does. The zero Action does nothing: the program
+// alone is told.
+type Action struct {
+	// End clears the conversation state and ends the session: the next user
+	// input begins a new one.
+	End bool `json:"end,omitempty"`
+
+	// Close, which needs End, tells the channel that the conversation is over.
+	// It hangs up a call.
+	Close bool `json:"close,omitempty"`
+
+	// Say is what the user is told now.
+	Say string `json:"say,omitempty"`
+
+	// OnReturn is what the user is told with their next input, unless the Say of
+	// the same firing or of a later one has got through.
+	OnReturn string `json:"on_return,omitempty"`
+
+	// Ask asks the open question again. It does nothing beside End or Goto.
+	Ask bool `json:"ask,omitempty"`
+
+	// Goto cancels all dialogs and begins this one. Target finds it.
+	Goto string `json:"goto,omitempty"`
+
+	// Take ends a turn of the user's, as Goto does: their message goes no
+	// further. It does nothing where the user is silent.
+	Take bool `json:"take,omitempty"`
+}
+
+// Target as [Action.Goto] is the dialog that the waiting prompt names, or else
+// its step, or its dialog, or else the dialog called "timeout".
+const Target = "@timeout"
+
+// A Step is one tier of a rule.
+type Step struct {
+	// After is how long after the mark, or after the step before, the step is
+	// due. 0 or less is the After of the step before.
+	After time.Duration
+
+	// Times is how often the step is done, each time After later. 0 is once; at
+	// most MaxTimes.
+	Times int
+
+	Do Action
+}
+
+// MaxTimes bounds how often one step is done, because all that is past counts at
+// one late look.
+const MaxTimes = 1000
+
+// A Rule is one line of a policy: when this holds, so long after that mark, do
+// this.
+type Rule struct {
+	// Name is what firings, events and logs call the rule. It must not be empty
+	// nor hold "#". Of several lines of one name only the first that holds is in
+	// force. The second line of the name idle is called idle#2.
+	Name string
+
+	When  When
+	Since Mark
+
+	// OnlyOnInput lines are judged only when the user writes, after all timers:
+	// the first on the page that is in force and due fires alone, with all of its
+	// steps that are past. They arm nothing, and neither a patience nor a cause
+	// from outside concerns them.
+	OnlyOnInput bool
+
+	// After, Times and Do are the first step. An After of 0 or less is never,
+	// for Then as well. Such a line is an exception: where it holds it keeps the
+	// later lines of its name out of force, and counts for nothing else. It does
+	// not let others rest (Resolved), and takes no patience and no cause.
+	After time.Duration
+	Times int
+	Do    Action
+
+	Then []Step
+}
+
+// A Policy is a list of rules, checked and compiled. The zero Policy has none:
+// nothing is ever due. A Policy never changes and may be used by several
+// goroutines at once.
+type Policy struct {
+	lines []line  // in the order of the page
+	names [][]int // the lines of each name, in the order of the page
+}
+
+type line struct {
+	Rule
+	id string
+}
+
+// New returns the policy of the rules, in the order of precedence. Its error
+// holds all that is wrong with them.
+func New(rules ...Rule) (Policy, error) {
+	var p Policy
+	for _, rule := range rules {
+		p.lines = append(p.lines, line{Rule: rule})
+	}
+	return p, nil
+}
+
+// Idle returns the policy of one rule called idle, which ends the session after
+// the user was silent for so long, and welcomes them back. An after of 0 or less
+// is never.
+func Idle(after time.Duration) Policy {
+	p, _ := New(Rule{Name: "idle", After: after, Do: Action{End: true, OnReturn: "Welcome back!  Let's start over from the beginning."}})
+	return p
+}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -149,32 +150,92 @@ type Rule struct {
 }
 
 // A Policy is a list of rules, checked and compiled. The zero Policy has none:
-// nothing is ever due. A Policy never changes and may be used by several
+// nothing is ever due. A Policy does not change and may be used by several
 // goroutines at once.
 type Policy struct {
-	lines []line  // in the order of the page
-	names [][]int // the lines of each name, in the order of the page
+	lines        []line // in the order of the page
+	messagesOnly bool
 }
 
+// A line is a compiled rule.
 type line struct {
 	Rule
-	id string
+	id     string // the name, from the second of a name on with its number
+	index  int
+	before int    // the line before of the same name, or -1
+	steps  []Step // all of them, each with its After and at least once
+	total  int    // how often they are done together; 0 is never
 }
 
-// New returns the policy of the rules, in the order of precedence. Its error
-// holds all that is wrong with them.
+// step returns step n, where each time of a step counts.
+func (l *line) step(n int) *Step {
+	for i := range l.steps {
+		if n < l.steps[i].Times {
+			return &l.steps[i]
+		}
+		n -= l.steps[i].Times
+	}
+	return &l.steps[len(l.steps)-1]
+}
+
+// New returns the policy of the rules, in the order of precedence. Its error is
+// of type [Problems] and holds all that is wrong with them. A Policy keeps nothing of
+// the slices that it is given.
 func New(rules ...Rule) (Policy, error) {
-	var p Policy
-	for _, rule := range rules {
-		p.lines = append(p.lines, line{Rule: rule})
+	p := compile(rules)
+	if problems := p.check(); len(problems) > 0 {
+		return Policy{}, problems
 	}
 	return p, nil
 }
 
-// Idle returns the policy of one rule called idle, which ends the session after
-// the user was silent for so long, and welcomes them back. An after of 0 or less
-// is never.
+// Idle returns the policy of one rule, idle, which ends the session once the user
+// has been silent for so long, and welcomes them back. An after of 0 or less is
+// never.
 func Idle(after time.Duration) Policy {
-	p, _ := New(Rule{Name: "idle", After: after, Do: Action{End: true, OnReturn: "Welcome back!  Let's start over from the beginning."}})
+	return compile([]Rule{{
+		Name:  "idle",
+		After: after,
+		Do:    Action{End: true, OnReturn: "Welcome back!  Let's start over from the beginning."},
+	}})
+}
+
+// compile returns the policy of rules that may be wrong.
+func compile(rules []Rule) Policy {
+	var p Policy
+	last := make(map[string]int)   // the last line of a name
+	number := make(map[string]int) // how many lines of it there are
+	for i, rule := range rules {
+		rule.When.Channels = slices.Clone(rule.When.Channels)
+		rule.When.At = slices.Clone(rule.When.At)
+		l := line{Rule: rule, id: rule.Name, index: i, before: -1}
+		if number[rule.Name]++; number[rule.Name] > 1 {
+			l.id, l.before = fmt.Sprintf("%s#%d", rule.Name, number[rule.Name]), last[rule.Name]
+		}
+		last[rule.Name] = i
+		if rule.After > 0 {
+			after := rule.After
+			for _, s := range append([]Step{{rule.After, rule.Times, rule.Do}}, rule.Then...) {
+				if s.After > 0 {
+					after = s.After
+				}
+				s.After, s.Times = after, max(s.Times, 1)
+				l.steps = append(l.steps, s)
+				l.total += s.Times
+			}
+		}
+		p.lines = append(p.lines, l)
+	}
 	return p
 }
+
+// Uses reports whether a rule counts from the mark. Where none counts from Began,
+// and nobody wants the ids, sessions need not be recorded; where none counts from
+// Asked or Resolved, these need not be.
+func (p Policy) Uses(m Mark) bool {
+	return slices.ContainsFunc(p.lines, func(l line) bool { return l.Since == m && l.total > 0 })
+}
+
+// MessagesOnly reports whether messages alone are user input, and not invokes,
+// because the policy has conversation.timeout events.
+func (p Policy) MessagesOnly() bool { return p.messagesOnly }

@@ -76,8 +76,8 @@ func (p Policy) Due(r Record, at Place, now time.Time, why Cause) Verdict {
 	timers := buffer[:0]
 	var onInput clock // of the line that fires alone, if any
 	caused := -1      // the timer that NoInput makes due
-	for i := range k.lines {
-		c, none := k.clock(i)
+	for i := range p.lines {
+		c, none := k.clock(&p.lines[i])
 		if none != "" {
 			continue
 		}
@@ -219,12 +219,12 @@ func (p Policy) Apply(r Record, v Verdict, now time.Time) Record {
 	}
 	open.Place.Path = slices.Clone(open.Place.Path)
 	open.Action, open.Covers = fold(open.Action, open.Covers, v.Action, v.Covers && v.Action.Say != "")
+	open.Action.End, open.Action.OnReturn = false, "" // the state is cleared with this, and OnReturn is the record's
 	r.Open = &open
 
-	fired := maps.Clone(r.Fired)
-	if fired == nil {
-		fired = make(map[string]Fired, len(v.Fired))
-	}
+	fired := make(map[string]Fired, len(r.Fired)+len(v.Fired))
+	maps.Copy(fired, r.Fired)
+	var events []Event
 	for _, e := range v.Fired {
 		at := Instant(e.Due)
 		if e.Since == Asked {
@@ -232,17 +232,17 @@ func (p Policy) Apply(r Record, v Verdict, now time.Time) Record {
 		}
 		fired[e.Line] = Fired{Since: e.Since, Times: e.Times, Mark: e.Mark, At: at}
 		if e.Kind != "" {
-			e.At = now
-			r.tell(e)
+			e.At, e.Due = now, Instant(e.Due)
+			events = append(events, e)
 		}
 	}
 	r.Fired = fired
+	r.tell(events...)
 	if v.Action.End {
 		r.end(now)
 		r.OnReturn = ""
 	}
 	r.OnReturn = cmp.Or(v.Action.OnReturn, r.OnReturn)
-	open.Action.End, open.Action.OnReturn = false, "" // the state is cleared with this, OnReturn is in the record
 	return r
 }
 
@@ -253,8 +253,8 @@ func (p Policy) Apply(r Record, v Verdict, now time.Time) Record {
 func (p Policy) Until(r Record, at Place, hook bool) time.Time {
 	k := p.look(&r, &at)
 	until, ends := r.Ended, !r.Ended.IsZero()
-	for i := range k.lines {
-		c, why := k.clock(i)
+	for i := range p.lines {
+		c, why := k.clock(&p.lines[i])
 		if why != "" {
 			continue
 		}

@@ -32,20 +32,19 @@ func (p Policy) look(r *Record, at *Place) look {
 	for i := range k.lines {
 		switch l := &k.lines[i]; l.Since {
 		case Resolved:
-			k.rests = k.rests || !r.Resolved.IsZero() && k.inForce(i) == ""
+			k.rests = k.rests || !r.Resolved.IsZero() && k.inForce(l) == ""
 		case Asked:
-			if k.patient == nil && !l.OnlyOnInput && !r.Asked.IsZero() && k.inForce(i) == "" {
-				k.patient, k.asked = l, r.Fired[l.id].Times
+			if k.patient == nil && !l.OnlyOnInput && !r.Asked.IsZero() && k.inForce(l) == "" {
+				k.patient, k.asked = l, max(r.Fired[l.id].Times, 0)
 			}
 		}
 	}
 	return k
 }
 
-// inForce says why line i is not in force, or is an exception. It is empty if it
-// is in force.
-func (k *look) inForce(i int) string {
-	l := &k.lines[i]
+// inForce says why a line is not in force, or is an exception. It is empty if the
+// line is in force.
+func (k *look) inForce(l *line) string {
 	if why := l.When.fails(k.r, k.at); why != "" {
 		return why
 	}
@@ -82,12 +81,11 @@ func (w *When) holdsAt(path []string) bool {
 	return false
 }
 
-// clock returns the clock of line i, or why it has none.
-func (k *look) clock(i int) (clock, string) {
-	if why := k.inForce(i); why != "" {
+// clock returns the clock of a line, or why it has none.
+func (k *look) clock(l *line) (clock, string) {
+	if why := k.inForce(l); why != "" {
 		return clock{}, why
 	}
-	l := &k.lines[i]
 	c := clock{line: l, mark: k.r.mark(l.Since)}
 	switch {
 	case !k.r.Ended.IsZero() && l.Since != Asked:

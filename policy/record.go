@@ -199,15 +199,18 @@ func (r *Record) end(now time.Time) {
 	r.By, r.HandedOff, r.Asked, r.Resolved, r.Postponed, r.Held = "", time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
 
-// tell adds an event.
-func (r *Record) tell(e Event) {
-	r.Seq++
-	e.Session, e.Seq = r.Session, r.Seq
+// tell adds events.
+func (r *Record) tell(events ...Event) {
 	var open Open
 	if r.Open != nil {
 		open = *r.Open
 	}
-	open.Events = append(slices.Clip(open.Events), e)
+	open.Events = slices.Concat(open.Events, events)
+	for i := range events {
+		r.Seq++
+		e := &open.Events[len(open.Events)-len(events)+i]
+		e.Session, e.Seq = r.Session, r.Seq
+	}
 	r.Open = &open
 }
 
@@ -361,7 +364,8 @@ func (r Record) Hold(now time.Time, v Verdict, d time.Duration) (Record, bool) {
 }
 
 // Veto returns r with the lines of the verdict silent until the user writes,
-// because a hook said so. It reports false, and returns r as it was, from MaxHold
+// because a hook said so. Other lines go on: what an End in the verdict had kept from
+// counting may be due now. It reports false, and returns r as it was, from MaxHold
 // after the verdict's First on.
 func (r Record) Veto(now time.Time, v Verdict) (Record, bool) {
 	if len(v.Fired) == 0 || !now.Before(v.First.Add(MaxHold)) {

@@ -183,7 +183,11 @@ func (l *line) step(n int) *Step {
 // the slices that it is given.
 func New(rules ...Rule) (Policy, error) {
 	p := compile(rules)
-	if problems := p.check(); len(problems) > 0 {
+	var problems Problems
+	p.check(func(i int, key, text string) {
+		problems = append(problems, Problem{Rule: p.lines[i].id, Key: fmt.Sprintf("rules[%d].%s", i, key), Text: text})
+	})
+	if len(problems) > 0 {
 		return Policy{}, problems
 	}
 	return p, nil
@@ -206,9 +210,7 @@ func compile(rules []Rule) Policy {
 	last := make(map[string]int)   // the last line of a name
 	number := make(map[string]int) // how many lines of it there are
 	for i, rule := range rules {
-		rule.When.Channels = slices.Clone(rule.When.Channels)
-		rule.When.At = slices.Clone(rule.When.At)
-		l := line{Rule: rule, id: rule.Name, index: i, before: -1}
+		l := line{Rule: rule.clone(), id: rule.Name, index: i, before: -1}
 		if number[rule.Name]++; number[rule.Name] > 1 {
 			l.id, l.before = fmt.Sprintf("%s#%d", rule.Name, number[rule.Name]), last[rule.Name]
 		}
@@ -227,6 +229,11 @@ func compile(rules []Rule) Policy {
 		p.lines = append(p.lines, l)
 	}
 	return p
+}
+
+func (r Rule) clone() Rule {
+	r.When.Channels, r.When.At, r.Then = slices.Clone(r.When.Channels), slices.Clone(r.When.At), slices.Clone(r.Then)
+	return r
 }
 
 // Uses reports whether a rule counts from the mark. Where none counts from Began,

@@ -20,6 +20,7 @@ var allowed = map[string][]string{
 	"internal/object":   {},
 	"internal/redact":   {},
 	"internal/outbound": {},
+	"policy":            {},
 	"state":             {module + "/internal/object"},
 	"state/statetest":   {module + "/state"},
 	"state/metered":     {module + "/state", otel},

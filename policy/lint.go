@@ -219,9 +219,9 @@ func (p Policy) shadowed(l *line) bool {
 	})
 }
 
-// endedBefore returns a line that has ended the session wherever l is in force, when
-// a step of l is due so long after its mark, or "". A session that has ended goes
-// on counting since Asked, if it asks.
+// endedBefore returns a line that, wherever l is in force, has ended the session
+// when a step of l is due so long after its mark, or "". Nothing is said of lines
+// since Asked, because a session that has ended can still ask.
 func (p Policy) endedBefore(l *line, due time.Duration) string {
 	if l.Since == Asked {
 		return ""

@@ -56,22 +56,19 @@ func Parse(data []byte) (Policy, error) {
 		}
 		d.bad(at, "%s", text)
 	})
-	if len(d.problems) > 0 {
-		slices.SortStableFunc(d.problems, func(a, b Problem) int {
-			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-		})
-		return Policy{}, d.problems
+	if len(d.found) > 0 {
+		return Policy{}, d.problems()
 	}
 	return p, nil
 }
 
 // A document is read into rules.
 type document struct {
-	data     []byte
-	key      string         // of the value that is being read, such as "rules[2].do.end"
-	name     string         // of its rule
-	at       map[string]int // where the values of keys stand
-	problems Problems
+	data  []byte
+	key   string         // of the value that is being read, such as "rules[2].do.end"
+	name  string         // of its rule
+	at    map[string]int // where the values of keys stand
+	found []found
 
 	rules   []Rule
 	origins []string // the key of each rule
@@ -108,16 +105,32 @@ type member struct {
 	value node
 }
 
+// A found problem does not know its line and column yet.
+type found struct {
+	at int
+	Problem
+}
+
 func (d *document) bad(at int, format string, args ...any) {
-	before := d.data[:at]
-	line := before[bytes.LastIndexByte(before, '\n')+1:]
-	d.problems = append(d.problems, Problem{
-		Line:   bytes.Count(before, []byte("\n")) + 1,
-		Column: utf8.RuneCount(line) + 1,
-		Rule:   d.name,
-		Key:    d.key,
-		Text:   fmt.Sprintf(format, args...),
-	})
+	d.found = append(d.found, found{at, Problem{Rule: d.name, Key: d.key, Text: fmt.Sprintf(format, args...)}})
+}
+
+// problems returns what was found, in its order, with line and column.
+func (d *document) problems() Problems {
+	slices.SortStableFunc(d.found, func(a, b found) int { return cmp.Compare(a.at, b.at) })
+	problems := make(Problems, len(d.found))
+	line, column, at := 1, 1, 0
+	for i, f := range d.found {
+		for _, r := range string(d.data[at:f.at]) {
+			if column++; r == '\n' {
+				line, column = line+1, 1
+			}
+		}
+		at = f.at
+		f.Line, f.Column = line, column
+		problems[i] = f.Problem
+	}
+	return problems
 }
 
 // tree reads the whole document. It reports false if that is not JSON.
@@ -321,47 +334,52 @@ func scaled(number json.Number, unit time.Duration) (time.Duration, error) {
 	return time.Duration(math.Round(f)), nil
 }
 
-var iso8601 = regexp.MustCompile(`^P([\d.]+W)?([\d.]+D)?(T([\d.]+H)?([\d.]+M)?([\d.]+S)?)?$`)
+var (
+	iso8601 = regexp.MustCompile(`^P([\d.]+W)?([\d.]+D)?(T([\d.]+H)?([\d.]+M)?([\d.]+S)?)?$`)
+	goDays  = regexp.MustCompile(`^([\d.]+d)?(.*)$`)
+)
 
 // parseDuration reads what Go writes, with days, and ISO 8601.
 func parseDuration(text string) (time.Duration, error) {
-	if strings.Contains(text, "-") {
-		return 0, errNegative
+	if positive, ok := strings.CutPrefix(text, "-"); ok {
+		_, err := parseDuration(positive)
+		return 0, cmp.Or(err, errNegative)
 	}
-	var weeks, days string
-	clock := text
-	if part := iso8601.FindStringSubmatch(text); part != nil {
+	var weeks, days, clock string
+	if part := iso8601.FindStringSubmatch(text); part != nil && !strings.HasSuffix(text, "T") {
 		weeks, days, clock = part[1], part[2], strings.ToLower(strings.TrimPrefix(part[3], "T"))
-		if strings.HasSuffix(text, "T") {
-			return 0, errDuration
-		}
-	} else if i := strings.Index(text, "d"); i >= 0 {
-		days, clock = text[:i+1], text[i+1:]
+	} else if part := goDays.FindStringSubmatch(text); part != nil {
+		days, clock = part[1], part[2]
 	}
-	if weeks+days+clock == "" {
+	if weeks+days+clock == "" || strings.ContainsAny(clock, "+-") {
 		return 0, errDuration
 	}
 	var total time.Duration
 	for _, part := range []struct {
-		number string
-		hours  time.Duration // in one, if it is in hours
-	}{{weeks, 7 * 24}, {days, 24}, {clock, 1}} {
-		if part.number == "" {
+		text string
+		hour time.Duration // what one of its hours stands for
+	}{{hours(weeks), 7 * 24}, {hours(days), 24}, {clock, 1}} {
+		if part.text == "" {
 			continue
 		}
-		if part.hours > 1 {
-			part.number = part.number[:len(part.number)-1] + "h"
-		}
-		d, err := time.ParseDuration(part.number)
-		if err != nil || d > (math.MaxInt64-total)/part.hours {
+		d, err := time.ParseDuration(part.text)
+		if err != nil || d > (math.MaxInt64-total)/part.hour {
 			return 0, errDuration
 		}
-		total += d * part.hours
+		total += d * part.hour
 	}
 	if total == 0 && strings.ContainsAny(text, "123456789") {
 		return 0, errDuration // less than 1 ns
 	}
 	return total, nil
+}
+
+// hours returns the text with h for its unit.
+func hours(text string) string {
+	if text == "" {
+		return ""
+	}
+	return text[:len(text)-1] + "h"
 }
 
 // root reads the document itself.

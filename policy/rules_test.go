@@ -30,7 +30,7 @@ func mustNew(t testing.TB, rules ...Rule) Policy {
 	return p
 }
 
-func end(say string) Action { return Action{End: true, Say: say} }
+func end(say string) Action  { return Action{End: true, Say: say} }
 func say(text string) Action { return Action{Say: text} }
 
 // A dueRow says when one line is due.

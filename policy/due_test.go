@@ -37,3 +37,20 @@ func BenchmarkDue(b *testing.B) {
 		}
 	}
 }
+
+func TestDueOfThirtyRulesDoesNotAllocate(t *testing.T) {
+	p := thirty(t)
+	r, at := asked(), Place{Channel: "channel-9", Path: []string{"main", "ask"}, Patience: []time.Duration{h}}
+	for _, why := range []Cause{Look, User, NoInput} {
+		if why == NoInput {
+			r.Fired = map[string]Fired{"ask-0": {Since: Asked, Times: 1, Mark: r.Asked}} // counts for nothing
+		}
+		if n := testing.AllocsPerRun(100, func() {
+			if v := p.Due(r, at, after(m), why); len(v.Fired) > 0 || v.Next.IsZero() {
+				t.Fatal(show(v))
+			}
+		}); n != 0 {
+			t.Errorf("cause %d: %v allocations", why, n)
+		}
+	}
+}

@@ -193,7 +193,7 @@ func fold(first Action, covered bool, second Action, covers bool) (Action, bool)
 	first.OnReturn = cmp.Or(second.OnReturn, first.OnReturn)
 	first.Goto = cmp.Or(second.Goto, first.Goto)
 	first.Take = first.Take || second.Take
-	first.Ask = (first.Ask || second.Ask) && !first.End && first.Goto == ""
+	first.Ask = (first.Ask || second.Ask) && first.Goto == ""
 	return first, covers
 }
 

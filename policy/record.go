@@ -178,7 +178,7 @@ func (r *Record) answerable(now time.Time) bool {
 		return false
 	}
 	for _, f := range r.Fired {
-		if f.Since == Asked && f.Times > 0 && f.Mark.Equal(r.Asked) {
+		if f.Since == Asked && f.Mark.Equal(r.Asked) {
 			return false
 		}
 	}
@@ -292,7 +292,7 @@ func (r Record) Ask(now time.Time, session string, q Question) Record {
 	}
 	if set {
 		r.Asked = later(r.Asked, now)
-		if r.Input.IsZero() && r.Began.IsZero() && r.Ended.IsZero() {
+		if r.Input.IsZero() && r.Began.IsZero() {
 			r.begin(now, session)
 		}
 	}
@@ -359,7 +359,7 @@ func (r Record) Hold(now time.Time, v Verdict, d time.Duration) (Record, bool) {
 	if until := now.Add(d); until.Before(last) {
 		last = until
 	}
-	r.Held = later(r.Held, Instant(last))
+	r.Held = Instant(last)
 	return r, true
 }
 

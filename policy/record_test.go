@@ -25,6 +25,10 @@ func TestRecordIsStored(t *testing.T) {
 	}{
 		{"with marks", r.Resolve(odd).HandOff(odd, "agent")},
 		{"with what fired and is open", p.Apply(r, p.Due(r, Place{Channel: "sms", Path: []string{"main", "ask"}}, odd.Add(30*m), Look), odd.Add(30*m))},
+		{"with what fired to the nanosecond", func() Record {
+			r := Record{}.Arrive(odd, "s1").Ask(odd, "", Question{Waits: true, Put: true})
+			return p.Apply(r, p.Due(r, Place{}, odd.Add(30*m), Look), odd.Add(30*m))
+		}()},
 		{"held", func() Record {
 			r, _ := r.Hold(odd, Verdict{Fired: make([]Event, 1), First: odd}, h)
 			return r
@@ -178,6 +182,17 @@ func TestOpenStandsForItself(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a Say that gets through makes its OnReturn void, whatever else is done", func(t *testing.T) {
+		p := mustNew(t, Rule{Name: "a", After: m, Do: Action{Say: "A", OnReturn: "B"}}, Rule{Name: "b", After: 2 * m, Do: Action{Ask: true}})
+		late := p.Apply(began(), p.Due(began(), at, after(2*m), Look), after(2*m))
+		intime := p.Apply(began(), p.Due(began(), at, after(m), Look), after(m))
+		intime = p.Apply(intime, p.Due(intime, at, after(2*m), Look), after(2*m))
+		for _, r := range []Record{late, intime} {
+			if done := r.Done(*r.Open, true); !r.Open.Action.Ask || done.OnReturn != "" {
+				t.Errorf("open %+v, on return %q", r.Open, done.OnReturn)
+			}
+		}
+	})
 	t.Run("a later Say that gets through makes it void", func(t *testing.T) {
 		for _, r := range []Record{apply(began(), at, 4*m), apply(apply(began(), at, 2*m), at, 4*m)} {
 			if done := r.Done(*r.Open, true); r.Open.Action.Say != "Still there?" || done.OnReturn != "" {
@@ -190,6 +205,11 @@ func TestOpenStandsForItself(t *testing.T) {
 		o := r.Open
 		if o.Action.Goto != "help" || o.Rule != "leave" || len(o.Place.Path) != 2 || !o.Input.Equal(start) || !o.At.Equal(after(4*m)) {
 			t.Errorf("open %+v", o)
+		}
+	})
+	t.Run("a late Goto is told the rule that it is of", func(t *testing.T) {
+		if r := apply(began(), at, 4*m); r.Open.Rule != "leave" || r.Open.Action.Goto != "help" {
+			t.Errorf("open %+v", r.Open)
 		}
 	})
 	t.Run("what falls due while something is open is folded in, as at one look", func(t *testing.T) {
@@ -267,6 +287,14 @@ func TestHook(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 	})
+	t.Run("First is that of the step that fell due first, in whatever order", func(t *testing.T) {
+		p := mustNew(t, Rule{Name: "late", After: h}, Rule{Name: "early", After: 10 * m})
+		r := began()
+		r.Held = after(2 * h)
+		if v := p.Due(r, Place{}, after(2*h), Look); !v.First.Equal(after(10*m)) || v.Fired[0].Line != "late" {
+			t.Errorf("first %v: %s", v.First, show(v))
+		}
+	})
 	t.Run("24 h after it fell due it is held no more", func(t *testing.T) {
 		for _, row := range []struct {
 			now  time.Duration
@@ -312,6 +340,17 @@ func TestHook(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		if got, want := show(due(held.Arrive(after(20*m), "s2"), 20*m)), "life: say=Late; next 30m0s"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+	t.Run("a veto of a line since Began that has fired before ends with user input", func(t *testing.T) {
+		p := mustNew(t, Rule{Name: "life", Since: Began, After: 10 * m, Times: 2})
+		r := p.Apply(began(), p.Due(began(), Place{}, after(10*m), Look), after(10*m))
+		r, ok := r.Veto(after(20*m), p.Due(r, Place{}, after(20*m), Look))
+		if v := p.Due(r, Place{}, after(h), Look); !ok || len(v.Fired) > 0 {
+			t.Errorf("vetoed: %s", show(v))
+		}
+		if got, want := show(p.Due(r.Arrive(after(h), "s2"), Place{}, after(h), Look)), "life: nothing"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	})

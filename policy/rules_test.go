@@ -388,6 +388,13 @@ func TestRule6Resolved(t *testing.T) {
 	} {
 		row.run(t)
 	}
+	t.Run("resolving does nothing without a session under way", func(t *testing.T) {
+		for _, r := range []Record{{}, began().End(after(m)).Delivered([]Event{{Session: "s1", Seq: 1}})} {
+			if r = r.Resolve(after(2 * m)); !r.Resolved.IsZero() || r.Open != nil {
+				t.Errorf("resolved %v, open %+v", r.Resolved, r.Open)
+			}
+		}
+	})
 	t.Run("the same session goes on", func(t *testing.T) {
 		if r := resolved.Arrive(after(3*m), "s2"); r.Session != "s1" || !r.Ended.IsZero() {
 			t.Errorf("session %q ended %v", r.Session, r.Ended)
@@ -582,6 +589,9 @@ func TestRule10OnlyOnInput(t *testing.T) {
 		{name: "since Input, the user's first never fires", rules: []Rule{back}, r: Record{}.Begin(start, "s1"), why: User, line: "back", due: never},
 		{name: "since Began, the user's first may", rules: []Rule{{Name: "back", Since: Began, OnlyOnInput: true, After: m}}, r: Record{}.Begin(start, "s1"), why: User, line: "back", due: m},
 		{name: "patience does not concern it", rules: []Rule{{Name: "back", Since: Asked, OnlyOnInput: true, After: m}}, at: Place{Patience: []time.Duration{h}}, why: User, line: "back", due: m},
+		{name: "it leaves patience to the timers", rules: []Rule{{Name: "back", Since: Asked, OnlyOnInput: true, After: m}, {Name: "first", Since: Asked, After: m}}, at: Place{Patience: []time.Duration{s}}, line: "first", due: s},
+		{name: "it does not wait longer for patience", rules: []Rule{{Name: "first", Since: Asked, After: 2 * h}, {Name: "back", Since: Asked, OnlyOnInput: true, After: m}}, at: Place{Patience: []time.Duration{5 * h}}, why: User, line: "back", due: m},
+		{name: "it is judged where the channel rings its own clock", rules: []Rule{{Name: "back", Since: Asked, OnlyOnInput: true, After: m}}, at: Place{Rings: true}, why: User, line: "back", due: m},
 		{name: "nothing is due by it where it holds not", rules: []Rule{{Name: "back"}, back}, why: User, line: "back#2", due: never},
 	} {
 		if row.r.Began.IsZero() {
@@ -597,6 +607,7 @@ func TestRule10OnlyOnInput(t *testing.T) {
 		{name: "the first that is due fires", now: 5 * m, why: User, rules: []Rule{back, {Name: "b", OnlyOnInput: true, After: m}}, want: "b: nothing"},
 		{name: "it fires with all of its steps that are past", now: h, why: User,
 			rules: []Rule{{Name: "back", OnlyOnInput: true, After: m, Do: Action{OnReturn: "A"}, Then: []Step{{After: 59 * m, Do: end("")}}}}, want: "back back: end"},
+		{name: "nothing has a clock after it ends", now: h, why: User, rules: []Rule{{Name: "life", Since: Began, After: 24 * h}, {Name: "back", OnlyOnInput: true, After: m, Do: end("")}}, want: "back: end"},
 		{name: "a step that is not past waits", now: h - 1, why: User,
 			rules: []Rule{{Name: "back", OnlyOnInput: true, After: m, Do: Action{OnReturn: "A"}, Then: []Step{{After: 59 * m, Do: end("")}}}}, want: "back: return=A"},
 	} {
@@ -644,6 +655,11 @@ func TestRule11Patience(t *testing.T) {
 			return r.Ask(after(s), "", put)
 		}(), want: "second: end say=Bye"},
 		{name: "it counts only if no rule since Asked has fired for this value of Asked", rules: []Rule{first, second}, why: NoInput, now: s, r: fired, want: ": nothing; next 20s"},
+		{name: "it counts though a rule since Input has fired for the same instant", rules: []Rule{first, {Name: "idle", After: s}}, why: NoInput, now: 2 * s, r: func() Record {
+			r := asked()
+			r.Fired = map[string]Fired{"idle": {Times: 1, Mark: start, At: after(s)}}
+			return r
+		}(), want: "first: ask; next 22s"},
 		{name: "it counts when the question was put again", rules: []Rule{first, second}, why: NoInput, now: 2 * s, r: fired.Ask(after(s), "", put), want: "first: ask; next 22s"},
 		{name: "it counts for nothing before the bot has finished asking", rules: []Rule{first}, why: NoInput, now: s, r: began(), want: ": nothing"},
 		{name: "it counts for nothing while rules are postponed", rules: []Rule{first}, why: NoInput, now: s, r: asked().Postpone(start, h), want: ": nothing; next 1h0m0s"},
@@ -680,8 +696,16 @@ func TestRule12Next(t *testing.T) {
 		{name: "what a dialog has brought into force is due now", rules: []Rule{{Name: "b", When: When{At: []string{"x"}}, After: m}}, at: Place{Path: []string{"x"}}, now: h, want: "b: nothing"},
 		{name: "Go values saturate", rules: []Rule{{Name: "b", Since: Asked, After: 1}, {Name: "c", Since: Asked, After: 1<<63 - 1}}, at: Place{Patience: []time.Duration{1<<63 - 1}},
 			want: ": nothing; next " + time.Duration(1<<63-1).String()},
+		{name: "Go values saturate with what others wait longer", r: func() Record {
+			r := asked()
+			r.Fired = map[string]Fired{"b": {Since: Asked, Times: 1, At: start}}
+			return r
+		}(), rules: []Rule{{Name: "b", Since: Asked, After: 1}, {Name: "c", Since: Asked, After: 1<<63 - 1}}, at: Place{Patience: []time.Duration{h}},
+			want: ": nothing; next " + time.Duration(1<<63-1).String()},
 	} {
-		row.r = asked()
+		if row.r.Input.IsZero() {
+			row.r = asked()
+		}
 		row.run(t)
 	}
 	t.Run("postponing moves what would be due before, and what follows counts from there", func(t *testing.T) {

@@ -222,6 +222,29 @@ func (o *Open) undone() *Open {
 	return &Open{Events: o.Events}
 }
 
+// Clamp returns r with what happened later than skew from now set to now, because
+// clocks were ahead: such a mark would hold all that counts from it. It reports whether
+// there was any.
+func (r Record) Clamp(now time.Time, skew time.Duration) (Record, bool) {
+	limit, now := now.Add(skew), Instant(now)
+	clamped := false
+	clamp := func(t *time.Time) {
+		if t.After(limit) {
+			*t, clamped = now, true
+		}
+	}
+	for _, t := range []*time.Time{&r.Input, &r.Began, &r.Asked, &r.Resolved, &r.Ended, &r.HandedOff} {
+		clamp(t)
+	}
+	r.Fired = maps.Clone(r.Fired)
+	for id, f := range r.Fired {
+		clamp(&f.Mark)
+		clamp(&f.At)
+		r.Fired[id] = f
+	}
+	return r, clamped
+}
+
 // Arrive returns r after user input. Counts start anew but those of lines since
 // Began; Asked, Resolved and what was postponed, held or vetoed is gone. If there
 // is no session, or it has ended, one of the given id begins, and all counts

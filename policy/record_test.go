@@ -406,6 +406,59 @@ func TestUntil(t *testing.T) {
 	}
 }
 
+func TestClamp(t *testing.T) {
+	p := mustNew(t, Rule{Name: "idle", After: m, Do: say("Hello?"), Then: []Step{{}}})
+	ahead := Record{}.Arrive(after(h), "s1").HandOff(after(h), "agent").Ask(after(h), "", Question{Waits: true, Put: true}).Resolve(after(h))
+	ahead = p.Apply(ahead, p.Due(ahead, Place{}, after(h+m), Look), after(h+m))
+	for _, row := range []struct {
+		name string
+		skew time.Duration
+		want bool
+	}{{"what is ahead by the skew is let be", h + m, false}, {"what is ahead by more is now", h - 1, true}} {
+		t.Run(row.name, func(t *testing.T) {
+			before, _ := json.Marshal(ahead)
+			r, clamped := ahead.Clamp(start, row.skew)
+			if clamped != row.want {
+				t.Errorf("got %v", clamped)
+			}
+			if text, _ := json.Marshal(ahead); string(text) != string(before) {
+				t.Error("the record was changed")
+			}
+			if !row.want {
+				if !reflect.DeepEqual(r, ahead) {
+					t.Errorf("got %+v", r)
+				}
+				return
+			}
+			for _, at := range []time.Time{r.Input, r.Began, r.HandedOff, r.Asked, r.Resolved, r.Fired["idle"].Mark, r.Fired["idle"].At} {
+				if !at.Equal(start) {
+					t.Errorf("got %v", at)
+				}
+			}
+			if got, want := show(p.Due(r, Place{}, start, Look)), ": nothing; next 1m0s"; got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
+	}
+	t.Run("what has ended in the future has ended now", func(t *testing.T) {
+		if r, _ := began().End(after(h)).Clamp(start, m); !r.Ended.Equal(start) {
+			t.Errorf("ended %v", r.Ended)
+		}
+	})
+}
+
+func TestUses(t *testing.T) {
+	p := mustNew(t, Rule{Name: "a", When: When{By: "agent"}, Since: Asked, After: m}, Rule{Name: "b", Since: Resolved})
+	for mark, want := range map[Mark]bool{Input: false, Began: false, Asked: true, Resolved: false} {
+		if got := p.Uses(mark); got != want {
+			t.Errorf("%v: got %v", mark, got)
+		}
+	}
+	if !p.UsesBy() || Idle(m).UsesBy() {
+		t.Error("UsesBy")
+	}
+}
+
 func TestNeedsArming(t *testing.T) {
 	for _, row := range []struct {
 		name             string

@@ -237,10 +237,15 @@ func (r Rule) clone() Rule {
 }
 
 // Uses reports whether a rule counts from the mark. Where none counts from Began,
-// and nobody wants the ids, sessions need not be recorded; where none counts from
-// Asked or Resolved, these need not be.
+// and nobody wants ids, sessions need not be recorded ([Record.Arrive]); where none
+// counts from Asked or Resolved, these may stay zero.
 func (p Policy) Uses(m Mark) bool {
 	return slices.ContainsFunc(p.lines, func(l line) bool { return l.Since == m && l.total > 0 })
+}
+
+// UsesBy reports whether a rule asks who answers.
+func (p Policy) UsesBy() bool {
+	return slices.ContainsFunc(p.lines, func(l line) bool { return l.When.By != "" })
 }
 
 // MessagesOnly reports whether messages alone are user input, and not invokes,

@@ -52,9 +52,11 @@ func (c *container) read(ctx context.Context, partition, id string) (data []byte
 	return resp.Value, string(resp.ETag), err
 }
 
-// write writes an item under the condition of etag, as in [state.Storage]. The
-// item has writeID in its field of this name.
-func (c *container) write(ctx context.Context, partition, id string, data []byte, etag, writeID string) (string, error) {
+// write writes an item under the condition of etag, as in [state.Storage]. Where
+// an answer was lost and the item is found to be another one, find tells whether
+// the write is in that, which is nil if there is none. The new eTag is "" if the
+// item was written, and then written by somebody else.
+func (c *container) write(ctx context.Context, partition, id string, data []byte, etag string, find func(item []byte) trace) (string, error) {
 	key := azcosmos.NewPartitionKeyString(partition)
 	conditional := true
 	var resp azcosmos.ItemResponse
@@ -82,14 +84,19 @@ func (c *container) write(ctx context.Context, partition, id string, data []byte
 		return string(resp.ETag), nil
 	case refused && unknown:
 		// Perhaps an earlier attempt was carried out, and its answer lost.
-		found, current, readErr := c.read(ctx, partition, id)
+		found, etag, readErr := c.read(ctx, partition, id)
 		if readErr != nil {
 			return "", fmt.Errorf("%w (it may have been written)", readErr)
 		}
-		if found != nil && writeIDOf(found) == writeID {
-			return current, nil
+		switch find(found) {
+		case current:
+			return etag, nil
+		case overwritten:
+			return "", nil
+		case noTrace:
+			return "", fmt.Errorf("%w (it may have been written, and overwritten)", err)
 		}
-		return "", fmt.Errorf("%w: %w (it may have been written, and overwritten)", state.ErrConflict, err)
+		return "", fmt.Errorf("%w: %w", state.ErrConflict, err)
 	case refused:
 		return "", fmt.Errorf("%w: %w", state.ErrConflict, err)
 	case unknown:
@@ -98,14 +105,14 @@ func (c *container) write(ctx context.Context, partition, id string, data []byte
 	return "", err
 }
 
-// writeIDOf returns the field writeId of an item, "" if it has none.
-func writeIDOf(data []byte) string {
+// field returns the text in a field of an item, "" if there is none.
+func field(item []byte, name string) string {
 	var fields map[string]json.RawMessage // whose names are exact, unlike those of a struct
-	var id string
-	if json.Unmarshal(data, &fields) != nil || json.Unmarshal(fields["writeId"], &id) != nil {
+	var text string
+	if json.Unmarshal(item, &fields) != nil || json.Unmarshal(fields[name], &text) != nil {
 		return ""
 	}
-	return id
+	return text
 }
 
 // remove deletes an item under the condition of etag, unless that is "". Unknown

@@ -216,7 +216,12 @@ func (d *Deadlines) write(ctx context.Context, it *item, etag string) (string, e
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", state.ErrInvalid, err)
 	}
-	return d.container.write(ctx, it.Shard, it.ID, data, etag, it.WriteID)
+	return d.container.write(ctx, it.Shard, it.ID, data, etag, func(found []byte) trace {
+		if found != nil && field(found, "writeId") == it.WriteID {
+			return current
+		}
+		return notDone // or somebody has changed it since, and so ended the claim
+	})
 }
 
 // Arm implements [deadline.Store] by one request, whatever is stored. When it is

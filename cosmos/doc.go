@@ -28,7 +28,9 @@ With Strong and BoundedStaleness in one region it is the latest version. With
 Session, a [Storage] reads its own writes, those of the same process; another
 process may read an older version for a moment, and learns of it when it
 writes: the write is refused, and package state reads again, then with the
-token of the refusal.
+token of the refusal. With ConsistentPrefix and Eventual that may be too old
+still: a save then tries more often, and one whose answer was lost may be taken
+for somebody else's.
 
 # Time to live
 

@@ -3,12 +3,12 @@ package cosmos
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -42,10 +42,14 @@ const defaultParallel = 16
 // that were; their eTags are returned beside it.
 //
 // Requests are repeated when the service is busy or cannot be reached, within
-// the context. A write whose answer was lost is recognised when it is repeated:
-// each writing has a number of its own, the field writeId of the item. Where
-// even that cannot be found out in time, the error says that the write may have
-// been done.
+// the context. A write whose answer was lost is recognised when it is repeated,
+// even if others have written on top of it since, by the field writeIds of the
+// item: up to 8 ids, of the last write of each Storage. The eTag that Write
+// returns is then no longer the current one. Where even that cannot be found
+// out, as when a bot in another language has written the item since, the error
+// says that the write may have been done, and does not wrap [state.ErrConflict].
+//
+// ETags are those of the service, with what writeIds has before the last quote.
 //
 // The errors of all methods wrap those of the contract, [ErrTooLarge],
 // [ErrClosed] or a *[StatusError]; see also [Retryable]. Storage is safe for
@@ -53,6 +57,8 @@ const defaultParallel = 16
 type Storage struct {
 	container container // in which each item is a partition
 	options   Options
+	writer    string   // begins the ids of its writes
+	underWay  sync.Map // by id, whether a write that has no answer yet was carried out
 }
 
 // New returns the storage in a container, to which it does not connect yet. It
@@ -61,7 +67,7 @@ func New(account *Account, database, container string, opts *Options) *Storage {
 	if account == nil || database == "" || container == "" {
 		panic("cosmos: storage without account, database or container")
 	}
-	s := &Storage{}
+	s := &Storage{writer: newWriter()}
 	s.container.account, s.container.database, s.container.name = account, database, container
 	s.container.fits = storageLayout
 	if opts != nil {
@@ -93,7 +99,7 @@ type envelope struct {
 	ID       string          `json:"id"`
 	RealID   string          `json:"realId"`
 	Document json.RawMessage `json:"document"`
-	WriteID  string          `json:"writeId,omitempty"`
+	WriteIDs string          `json:"writeIds,omitempty"`
 	TTL      int64           `json:"ttl,omitempty"` // in seconds
 }
 
@@ -113,14 +119,14 @@ func (s *Storage) Read(ctx context.Context, keys []string) (map[string]state.Ite
 	items := make(map[string]state.Item, len(keys))
 	var mu sync.Mutex
 	errs := each(s.options.Parallel, slices.Collect(maps.Keys(ids)), func(key string) error {
-		found, etag, err := s.read(ctx, ids[key])
+		found, tag, err := s.read(ctx, ids[key])
 		if err != nil {
 			return fmt.Errorf("cosmos: read %q: %w", key, err)
 		}
 		if found != nil && found.RealID == key {
 			mu.Lock()
 			defer mu.Unlock()
-			items[key] = state.Item{Value: found.Document, ETag: etag}
+			items[key] = state.Item{Value: found.Document, ETag: tag}
 		}
 		return nil
 	})
@@ -144,7 +150,7 @@ func (s *Storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 		case item.TTL < 0:
 			return nil, fmt.Errorf("cosmos: write %q: %w: negative TTL %v", key, state.ErrInvalid, item.TTL)
 		}
-		envelopes[key] = &envelope{ID: id, RealID: key, Document: item.Value, WriteID: rand.Text(), TTL: seconds(item.TTL)}
+		envelopes[key] = &envelope{ID: id, RealID: key, Document: item.Value, TTL: seconds(item.TTL)}
 	}
 	etags := make(map[string]string, len(items))
 	var mu sync.Mutex
@@ -236,14 +242,17 @@ func seconds(ttl time.Duration) int64 {
 	return min(n, most)
 }
 
-// read returns the item called id, nil if there is none.
+// read returns the item called id and its tag, nil if there is none.
 func (s *Storage) read(ctx context.Context, id string) (*envelope, string, error) {
 	data, etag, err := s.container.read(ctx, id, id)
 	if data == nil || err != nil {
 		return nil, "", err
 	}
 	found, err := decode(data)
-	return found, etag, err
+	if err != nil {
+		return nil, "", err
+	}
+	return found, joinTag(etag, found.WriteIDs), nil
 }
 
 // decode reads an item. What it has besides is the affair of others.
@@ -256,16 +265,35 @@ func decode(data []byte) (*envelope, error) {
 	if json.Unmarshal(fields["realId"], &e.RealID) != nil {
 		e.RealID = "" // of no key
 	}
+	if json.Unmarshal(fields["writeIds"], &e.WriteIDs) != nil {
+		e.WriteIDs = ""
+	}
 	return e, nil
 }
 
-// write writes an item under the condition of etag.
-func (s *Storage) write(ctx context.Context, e *envelope, etag string) (string, error) {
+// write writes an item under the condition of a tag.
+func (s *Storage) write(ctx context.Context, e *envelope, tag string) (string, error) {
+	etag, before := splitTag(tag)
+	if etag == state.ETagNone {
+		before = noItem
+	}
+	w := s.begin(before)
+	defer s.underWay.Delete(w.id)
+	e.WriteIDs = w.after
 	data, err := encode(e)
 	if err != nil {
 		return "", err
 	}
-	return s.container.write(ctx, e.ID, e.ID, data, etag, e.WriteID)
+	etag, err = s.container.write(ctx, e.ID, e.ID, data, etag, func(item []byte) trace {
+		return s.trace(w, field(item, "writeIds"))
+	})
+	if err != nil {
+		return "", err
+	}
+	if etag == "" {
+		etag = strconv.Quote(w.id) // which no item has
+	}
+	return joinTag(etag, w.after), nil
 }
 
 // encode writes an item.

@@ -104,7 +104,7 @@ func TestItemsHaveTheFormOfTheOfficialSDKs(t *testing.T) {
 			t.Errorf("read %s", got)
 		}
 		for name := range item {
-			if !slices.Contains([]string{"id", "realId", "document", "writeId", "_rid", "_self", "_etag", "_attachments", "_ts"}, name) {
+			if !slices.Contains([]string{"id", "realId", "document", "writeIds", "_rid", "_self", "_etag", "_attachments", "_ts"}, name) {
 				t.Errorf("the item has %s", name)
 			}
 		}
@@ -161,7 +161,7 @@ func TestDocumentsThatAreTooLargeSaySo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStorage(t, newServer(t, byID))
 		_, err := s.Write(t.Context(), map[string]state.Item{"k": {Value: json.RawMessage(`"` + strings.Repeat("a", 3<<20) + `"`)}})
-		if !errors.Is(err, cosmos.ErrTooLarge) || !strings.Contains(err.Error(), "31458") || cosmos.Retryable(err) {
+		if !errors.Is(err, cosmos.ErrTooLarge) || !strings.Contains(err.Error(), "31457") || cosmos.Retryable(err) {
 			t.Errorf("error is %v", err)
 		}
 	})
@@ -644,7 +644,7 @@ func TestOddFieldsOfOthersAreIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(t, byID)
 		s := newStorage(t, server)
-		put(t, server, "k", `{"id":"k","realId":"k","document":{"n":1},"writeId":7,"Document":{"n":2},"REALID":"other","TTL":"none"}`)
+		put(t, server, "k", `{"id":"k","realId":"k","document":{"n":1},"writeIds":7,"Document":{"n":2},"REALID":"other","TTL":"none"}`)
 		if got, _ := read(t, s, "k"); got != `{"n":1}` {
 			t.Errorf("read %s", got)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"time"
 
@@ -29,8 +30,16 @@ const (
 	JavaScript
 )
 
-// saveAttempts bounds how often one Save meets somebody else's write.
-const saveAttempts = 5
+const (
+	// saveAttempts is how often in a row a storage may refuse what it says is
+	// the current version. A Save that others are ahead of goes on.
+	saveAttempts = 5
+
+	// Waits between attempts are random, up to saveWait, doubled each time up to
+	// maxSaveWait.
+	saveWait    = 10 * time.Millisecond
+	maxSaveWait = 160 * time.Millisecond
+)
 
 // clearedProperty marks a document that was cleared, with a value that no
 // other clearing has. A save that began before the clearing finds the mark
@@ -202,6 +211,10 @@ func (s *Scope) fetch(ctx context.Context, key string) (doc object.Object, etag 
 // deleted and made anew is taken for one that was changed.) After an ErrConflict
 // nothing was written; [Scope.Load] starts anew.
 //
+// As long as somebody else is first each time, Save waits for up to 160 ms, at
+// random, and tries again, until ctx is done. Its error then wraps that of ctx
+// and tells how often others were first.
+//
 // After a Save that put changes on top, properties have what somebody else
 // wrote. A value that was handed out before and that differs from that must
 // not be changed in place any more: the next Save would fail with ErrConflict.
@@ -220,7 +233,8 @@ func (s *Scope) Save(ctx context.Context) error {
 		return err
 	}
 	defer e.release()
-	for attempt := 1; ; attempt++ {
+	conflicts, refusals, limit := 0, 0, saveWait
+	for {
 		item, doc, err := e.pending()
 		if err != nil {
 			return wrap(ctx, "write", e.key, err)
@@ -233,12 +247,27 @@ func (s *Scope) Save(ctx context.Context) error {
 			e.saved(doc, etags[e.key])
 			return nil
 		}
-		if !errors.Is(err, ErrConflict) || attempt == saveAttempts {
-			return wrap(ctx, "write", e.key, err)
+		if !errors.Is(err, ErrConflict) {
+			return outrun(ctx, e.key, conflicts, wrap(ctx, "write", e.key, err))
 		}
-		theirs, etag, err := s.fetch(ctx, e.key)
-		if err != nil {
-			return err
+		conflicts++
+		timer := time.NewTimer(mathrand.N(limit))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return outrun(ctx, e.key, conflicts, ctx.Err())
+		}
+		limit = min(2*limit, maxSaveWait)
+		theirs, etag, readErr := s.fetch(ctx, e.key)
+		if readErr != nil {
+			return outrun(ctx, e.key, conflicts, readErr)
+		}
+		if refusals++; etag != item.ETag {
+			refusals = 0
+		}
+		if refusals == saveAttempts {
+			return wrap(ctx, "write", e.key, err)
 		}
 		if err := e.rebase(theirs, etag, s.LastWriteWins); err != nil {
 			return wrap(ctx, "write", e.key, err)
@@ -329,6 +358,15 @@ func (s *Scope) entry(ctx context.Context) (*entry, error) {
 	e := &entry{key: key}
 	t.entries[s] = e
 	return e, nil
+}
+
+// outrun adds to err how often somebody else's write came first, if that is why
+// ctx is done.
+func outrun(ctx context.Context, key string, conflicts int, err error) error {
+	if conflicts == 0 || ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("state: write %q: others were first, %d times: %w", key, conflicts, err)
 }
 
 // wrap adds verb and key to err, unless err is that the context is done.

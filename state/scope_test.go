@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -504,22 +506,130 @@ func TestManyTurnsAtOnceLoseNothing(t *testing.T) {
 	}
 }
 
-func TestSaveGivesUpAfterBoundedConflicts(t *testing.T) {
-	faults := &statetest.Faults{Storage: state.NewMemory(), Before: func(ctx context.Context, call statetest.Call) error {
-		if call.Op == statetest.Write {
-			return state.ErrConflict
+// overtaken returns a scope of a storage in which somebody else is first, before
+// each of a number of writes.
+func overtaken(memory *state.Memory, times int) (*statetest.Faults, *state.Scope) {
+	other := state.NewConversation(memory)
+	m := state.NewProperty[int](other, "m")
+	faults := &statetest.Faults{Storage: memory, Before: func(ctx context.Context, call statetest.Call) error {
+		if call.Op != statetest.Write || call.N > times {
+			return nil
 		}
-		return nil
+		ctx = state.NewContext(ctx, someIDs)
+		return errors.Join(m.Set(ctx, call.N), other.Save(ctx))
 	}}
-	s := state.NewConversation(faults)
-	ctx := newTurn(t)
-	must(t, set("a", 1)(ctx, s))
-	if err := s.Save(ctx); !errors.Is(err, state.ErrConflict) {
-		t.Errorf("Save: %v, want ErrConflict", err)
+	return faults, state.NewConversation(faults)
+}
+
+func TestI3MergingGoesOnForAsLongAsTheTurnHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := state.NewMemory()
+		faults, s := overtaken(memory, 50)
+		ctx, cancel := context.WithTimeout(newTurn(t), 10*time.Second)
+		defer cancel()
+		must(t, set("n", 1)(ctx, s))
+		must(t, s.Save(ctx))
+		if got := stored(t, memory, conversationKey); got != `{"m":50,"n":1}` || faults.Count(statetest.Write) != 51 {
+			t.Errorf("after %d writes, stored is %s", faults.Count(statetest.Write), got)
+		}
+	})
+}
+
+func TestI3AMergeThatIsOutOfTimeSaysWhatHappened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults, s := overtaken(state.NewMemory(), 1<<30)
+		ctx, cancel := context.WithTimeout(newTurn(t), 10*time.Second)
+		defer cancel()
+		must(t, set("n", 1)(ctx, s))
+		begin := time.Now()
+		err := s.Save(ctx)
+		n := faults.Count(statetest.Write)
+		if want := fmt.Sprintf("state: write %q: others were first, %d times: context deadline exceeded", conversationKey, n); err == nil || err.Error() != want || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error is %v, want %s", err, want)
+		}
+		// Waits grow to 80 ms on average, and are not all alike.
+		if took := time.Since(begin); took != 10*time.Second || n < 90 || n > 200 {
+			t.Errorf("%d attempts in %v", n, took)
+		}
+	})
+}
+
+// TestI3NoTurnIsRefused has four replicas, and users of several conversations at
+// once, change the same documents.
+func TestI3NoTurnIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		replicas, atOnce int // turns at once of a replica
+		documents        int
+	}{
+		{"one conversation on 2 replicas", 2, 1, 1},
+		{"one conversation on 4 replicas", 4, 1, 1},
+		{"three users on 4 replicas, in five conversations each", 4, 15, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const turns = 12000
+				slow := func(context.Context, statetest.Call) error {
+					time.Sleep(rand.N(4 * time.Millisecond))
+					return nil
+				}
+				memory := state.NewMemory()
+				var refused, done atomic.Int64
+				var running sync.WaitGroup
+				for range test.replicas {
+					user := state.NewUser(&statetest.Faults{Storage: memory, Before: slow, After: slow})
+					n := state.NewProperty[int](user, "n")
+					n.Merge = func(_, theirs int) (int, error) { return theirs + 1, nil }
+					for range test.atOnce {
+						running.Go(func() {
+							for i := range turns / test.replicas / test.atOnce {
+								ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+								ctx = state.NewContext(ctx, state.IDs{Channel: "test", User: fmt.Sprint(i % test.documents)})
+								v, err := n.GetOr(ctx, 0)
+								if err := errors.Join(err, n.Set(ctx, v+1), user.Save(ctx)); err != nil {
+									refused.Add(1)
+								}
+								done.Add(1)
+								cancel()
+							}
+						})
+					}
+				}
+				running.Wait()
+				sum := 0
+				for i := range test.documents {
+					var document struct{ N int }
+					must(t, json.Unmarshal([]byte(stored(t, memory, fmt.Sprint("test/users/", i))), &document))
+					sum += document.N
+				}
+				if refused.Load() > 0 || int64(sum) != done.Load() {
+					t.Errorf("of %d turns %d were refused, and %d are counted", done.Load(), refused.Load(), sum)
+				}
+			})
+		})
 	}
-	if n := faults.Count(statetest.Write); n != 5 {
-		t.Errorf("%d attempts, want 5", n)
-	}
+}
+
+// A storage that refuses what it says is current does so for ever: an item that
+// it does not find and cannot make, such as one of another key.
+func TestSaveGivesUpWhereNobodyHasWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := &statetest.Faults{Storage: state.NewMemory(), Before: func(ctx context.Context, call statetest.Call) error {
+			if call.Op == statetest.Write {
+				return state.ErrConflict
+			}
+			return nil
+		}}
+		s := state.NewConversation(faults)
+		ctx := newTurn(t)
+		must(t, set("a", 1)(ctx, s))
+		if err := s.Save(ctx); !errors.Is(err, state.ErrConflict) {
+			t.Errorf("Save: %v, want ErrConflict", err)
+		}
+		if n := faults.Count(statetest.Write); n != 5 {
+			t.Errorf("%d attempts, want 5", n)
+		}
+	})
 }
 
 func TestAFailedReadIsTriedAgain(t *testing.T) {

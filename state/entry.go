@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -28,6 +29,8 @@ type entry struct {
 	merges map[string]mergeFunc
 	// expires is when the storage may drop what is written; zero for its default.
 	expires time.Time
+	// inDoubt is whether doc, or what it was before, may have been written.
+	inDoubt bool
 }
 
 // A liveValue is a value that was handed out and can be changed in place.
@@ -85,7 +88,7 @@ func (e *entry) isLoaded() bool {
 
 // reset forgets this turn's changes. The caller holds e.mu.
 func (e *entry) reset(doc object.Object, etag string) {
-	e.base, e.etag, e.doc, e.live = doc, etag, doc.Clone(), nil
+	e.base, e.etag, e.doc, e.live, e.inDoubt = doc, etag, doc.Clone(), nil, false
 }
 
 // pending returns the item to be written, with its document, or nil if nothing
@@ -113,7 +116,14 @@ func (e *entry) pending() (*Item, object.Object, error) {
 func (e *entry) saved(doc object.Object, etag string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.base, e.etag = doc, etag
+	e.base, e.etag, e.inDoubt = doc, etag, false
+}
+
+// doubt records that doc may have been written.
+func (e *entry) doubt() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.inDoubt = true
 }
 
 // flush puts values that were changed in place into the document. The caller
@@ -154,35 +164,46 @@ func (e *entry) flushValue(l *liveValue) error {
 	return nil
 }
 
+// errInDoubt reports that what is stored may be an earlier save of the turn.
+var errInDoubt = errors.New("an earlier save of the turn failed, and may have been carried out")
+
 // rebase puts the changes from base to doc on top of theirs, which is what
 // somebody else has stored since base was read.
 func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) error {
 	for {
 		e.mu.Lock()
-		base, mine, existed := e.base, e.doc.Clone(), e.etag != ETagNone
+		base, mine, existed, conflict := e.base, e.doc.Clone(), e.etag != ETagNone, ErrConflict
 		merges := maps.Clone(e.merges)
+		if e.inDoubt {
+			conflict = errInDoubt
+		}
 		e.mu.Unlock()
 
 		if existed && etag == ETagNone || len(properties(&base)) > 0 && len(properties(&theirs)) == 0 ||
 			!bytes.Equal(theirs.Get(clearedProperty), base.Get(clearedProperty)) {
-			return fmt.Errorf("%w: cleared since it was read", ErrConflict)
+			return fmt.Errorf("%w: cleared since it was read", conflict)
 		}
 		if !bytes.Equal(mine.Get(clearedProperty), base.Get(clearedProperty)) {
-			return fmt.Errorf("%w: changed since it was read to be cleared", ErrConflict)
+			return fmt.Errorf("%w: changed since it was read to be cleared", conflict)
 		}
 		merged := theirs.Clone()
 		for _, name := range changed(&base, &mine) {
 			value := mine.Get(name)
 			if stored := theirs.Get(name); !equivalent(stored, base.Get(name)) {
-				switch merge := merges[name]; {
+				merge := merges[name]
+				if value == nil || stored == nil {
+					merge = nil
+				}
+				switch {
 				case value == nil && stored == nil: // both have deleted it
-				case merge != nil && value != nil && stored != nil:
+				case merge == nil && lastWriteWins:
+				case merge == nil || conflict != ErrConflict:
+					return fmt.Errorf("%w: property %q changed on both sides", conflict, name)
+				default:
 					var err error
 					if value, err = merge(value, stored); err != nil {
 						return fmt.Errorf("property %q: %w", name, err)
 					}
-				case !lastWriteWins:
-					return fmt.Errorf("%w: property %q changed on both sides", ErrConflict, name)
 				}
 			}
 			if value == nil {
@@ -195,7 +216,7 @@ func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) er
 		e.mu.Lock()
 		unchanged := e.doc.Equal(&mine)
 		if unchanged {
-			e.base, e.etag, e.doc = theirs, etag, merged
+			e.base, e.etag, e.doc, e.inDoubt = theirs, etag, merged, false
 			for _, l := range e.live {
 				l.outdated = l.outdated || !bytes.Equal(merged.Get(l.name), mine.Get(l.name))
 			}

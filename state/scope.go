@@ -215,6 +215,11 @@ func (s *Scope) fetch(ctx context.Context, key string) (doc object.Object, etag 
 // random, and tries again, until ctx is done. Its error then wraps that of ctx
 // and tells how often others were first.
 //
+// After any other error, such as that of an answer that was lost, the document
+// may have been written. If it was, or if that cannot be told from what somebody
+// else wrote, a further Save in the turn fails, with an error that is no
+// ErrConflict.
+//
 // After a Save that put changes on top, properties have what somebody else
 // wrote. A value that was handed out before and that differs from that must
 // not be changed in place any more: the next Save would fail with ErrConflict.
@@ -248,6 +253,7 @@ func (s *Scope) Save(ctx context.Context) error {
 			return nil
 		}
 		if !errors.Is(err, ErrConflict) {
+			e.doubt()
 			return outrun(ctx, e.key, conflicts, wrap(ctx, "write", e.key, err))
 		}
 		conflicts++

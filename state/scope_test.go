@@ -506,6 +506,76 @@ func TestManyTurnsAtOnceLoseNothing(t *testing.T) {
 	}
 }
 
+// TestI1ASaveWhoseAnswerWasLostIsNotDoneTwice saves again in the same turn,
+// after a save that failed, though it may have been carried out.
+func TestI1ASaveWhoseAnswerWasLostIsNotDoneTwice(t *testing.T) {
+	lost := errors.New("connection reset")
+	loses := func(s *state.Scope) { s.LastWriteWins = true }
+	for _, test := range []struct {
+		name    string
+		done    bool // whether the first save was carried out
+		options func(*state.Scope)
+		change  func(ctx context.Context, s *state.Scope) error
+		between string // what somebody else stores before the second save
+		fails   bool
+		after   string
+	}{
+		{"nothing else was written", false, nil, set("n", 2), ``, false, `{"n":2,"m":1}`},
+		{"it was carried out", true, nil, set("n", 2), ``, true, `{"n":2,"m":1}`},
+		{"it was carried out, and written on top of", true, nil, set("n", 2), `{"n":2,"m":2}`, true, `{"n":2,"m":2}`},
+		{"somebody else wrote something else", false, nil, set("n", 2), `{"n":1,"m":2}`, false, `{"n":2,"m":2}`},
+		{"somebody else wrote the same property", false, nil, set("n", 2), `{"n":5,"m":1}`, true, `{"n":5,"m":1}`},
+		{"it was carried out, and the last write wins", true, loses, func(ctx context.Context, s *state.Scope) error {
+			return state.NewProperty[string](s, "m").Set(ctx, "x")
+		}, ``, false, `{"n":1,"m":"x"}`},
+		{"it cleared, and was carried out", true, nil, clearAll, ``, true, `{"botlapse.cleared":"…"}`},
+		{"it was carried out, and the document deleted", true, nil, set("n", 2), `none`, true, ``},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				memory := state.NewMemory()
+				put(t, memory, conversationKey, `{"n":1,"m":1}`)
+				fail := func(ctx context.Context, call statetest.Call) error {
+					if call.Op == statetest.Write && call.N == 1 {
+						return lost
+					}
+					return nil
+				}
+				faults := &statetest.Faults{Storage: memory, Before: fail}
+				if test.done {
+					faults.Before, faults.After = nil, fail
+				}
+				s := state.NewConversation(faults)
+				if test.options != nil {
+					test.options(s)
+				}
+				n := state.NewProperty[int](s, "n")
+				n.Merge = func(_, theirs int) (int, error) { return theirs + 1, nil }
+				ctx := newTurn(t)
+				must(t, n.Set(ctx, 1)) // no change, but it has a Merge
+				must(t, test.change(ctx, s))
+				if err := s.Save(ctx); !errors.Is(err, lost) {
+					t.Fatalf("first save: %v", err)
+				}
+				switch test.between {
+				case ``:
+				case `none`:
+					must(t, memory.Delete(t.Context(), []string{conversationKey}))
+				default:
+					put(t, memory, conversationKey, test.between)
+				}
+				err := s.Save(ctx)
+				if test.fails != (err != nil) || errors.Is(err, state.ErrConflict) {
+					t.Errorf("second save: %v; failure wanted: %v", err, test.fails)
+				}
+				if got := hideMark(stored(t, memory, conversationKey)); got != test.after {
+					t.Errorf("stored is %s, want %s", got, test.after)
+				}
+			})
+		})
+	}
+}
+
 // overtaken returns a scope of a storage in which somebody else is first, before
 // each of a number of writes.
 func overtaken(memory *state.Memory, times int) (*statetest.Faults, *state.Scope) {

@@ -17,7 +17,8 @@ before whatever else uses state.
 
 # What is stored when
 
-A turn that fails stores nothing, with one exception: that a conversation has
-expired is stored before the handler runs.
+A turn that fails stores nothing, with two exceptions: that a conversation has
+expired, and that there was user input shortly before it would have expired,
+are stored before the handler runs.
 */
 package middleware

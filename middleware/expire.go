@@ -47,9 +47,9 @@ type ExpireOptions struct {
 	Grace time.Duration
 
 	// Arm, if not nil, is called with each user input, before the handler, with
-	// the time at which the conversation becomes stale: that of the input
-	// before, which is what counts if this turn fails, or of this one if it is
-	// the first. What Arm changes in the conversation state is saved with the
+	// the time at which the conversation becomes stale if this turn fails: that
+	// of the input before, or of this one if it is the first or is stored
+	// already. What Arm changes in the conversation state is saved with the
 	// turn. Its error is reported. Package deadline has one.
 	Arm func(ctx context.Context, turn *bot.Turn, due time.Time) error
 
@@ -74,8 +74,12 @@ const (
 	minArmedGrace   = time.Hour
 
 	// expireAttempts bounds how often somebody else's write may come between
-	// judging a conversation and clearing it.
-	expireAttempts = 5
+	// judging a conversation and storing what follows from it.
+	expireAttempts = 100
+
+	// inputAhead is how long before a conversation becomes stale its input is
+	// stored before the handler runs.
+	inputAhead = 10 * time.Second
 )
 
 // An Expiry tells how a conversation expired.
@@ -132,12 +136,18 @@ func IsUserInput(turn *bot.Turn) bool {
 // a question that a proactive turn asks, is cleared with it. A handler that
 // fails after the clearing does not undo it.
 //
+// User input that is handled in the last 10 s before the timeout is stored at
+// once too, before the handler runs. So no other replica expires the
+// conversation under the running turn; and if one has just done so, the turn goes
+// on with fresh state. A handler that began earlier and runs beyond the timeout
+// may still find at its end that the conversation has expired: its turn fails.
+//
 // Expire must come with [AutoSave] of the same scope, which stores the time of
-// the user input after a turn that succeeded: input whose turn fails, or goes
-// on elsewhere, has not counted yet. Times are kept in steps of 100 ns, rounded
-// up. Expire also gives what the turn writes a time to live in the storage:
-// until timeout and Grace after the last user input, however often the bot
-// writes.
+// all other user input after a turn that succeeded: input whose turn fails, or
+// goes on elsewhere, has not counted yet. Times are kept in steps of 100 ns,
+// rounded up. Expire also gives what the turn writes a time to live in the
+// storage: until timeout and Grace after the last user input, however often the
+// bot writes.
 //
 // Each Expire tells the user. To expire a private conversation too, list a
 // second one with the notice NoticeText("").
@@ -297,11 +307,14 @@ func (e *expirer) before(ctx context.Context, turn *bot.Turn) error {
 }
 
 // check judges the conversation, clears it if it is stale, and records user
-// input. It returns how the conversation has expired, if it has, and when it
-// becomes stale if this turn comes to nothing.
+// input. What others must know at once, that it was cleared, or that there is
+// input shortly before they would clear it, it stores. It returns how the
+// conversation has expired, if it has, and when it becomes stale if this turn
+// comes to nothing.
 func (e *expirer) check(ctx context.Context, turn *bot.Turn, input bool) (*Expiry, time.Time, error) {
 	now := turn.Arrived()
 	in := e.inspection(ctx, turn)
+	var before lastAccessed
 	for attempt := 1; ; attempt++ {
 		last, _, err := e.last.Get(ctx)
 		if errors.Is(err, state.ErrCorrupt) {
@@ -309,7 +322,13 @@ func (e *expirer) check(ctx context.Context, turn *bot.Turn, input bool) (*Expir
 		} else if err != nil {
 			return nil, time.Time{}, err
 		}
-		v := judge(last.Time, e.timeout, now)
+		judged := now
+		if attempt > 1 && last.Equal(before.Time) { // cleared, and left to the next input to be told of
+			judged = time.Now()
+		}
+		before = last
+		v := judge(last.Time, e.timeout, judged)
+		soon := input && e.timeout > 0 && !last.IsZero() && time.Until(v.at) <= inputAhead
 		in.Expiry, in.StaleAt = nil, time.Time{}
 		if !last.IsZero() {
 			in.StaleAt = v.at
@@ -321,7 +340,6 @@ func (e *expirer) check(ctx context.Context, turn *bot.Turn, input bool) (*Expir
 			if err != nil || left {
 				return nil, v.at, err
 			}
-			v = judge(now, e.timeout, now)
 		}
 		from := last.Time
 		if input && last.After(now) && !last.After(time.Now()) {
@@ -339,14 +357,15 @@ func (e *expirer) check(ctx context.Context, turn *bot.Turn, input bool) (*Expir
 				return nil, time.Time{}, err
 			}
 		}
-		if expiry == nil {
+		if expiry == nil && !soon {
 			return nil, v.at, nil
 		}
 		err = e.conversation.Save(ctx)
 		if err == nil {
-			countExpiry(ctx, turn, input)
-			in.Expiry = expiry
-			return expiry, v.at, nil
+			if in.Expiry = expiry; expiry != nil {
+				countExpiry(ctx, turn, input)
+			}
+			return expiry, judge(now, e.timeout, now).at, nil
 		}
 		if !errors.Is(err, state.ErrConflict) || attempt == expireAttempts {
 			return nil, time.Time{}, err

@@ -517,6 +517,133 @@ func TestP8AMessageThatIsSavedFirstWins(t *testing.T) {
 	})
 }
 
+// TestI7InputJustBeforeTheTimeoutMeetsAnExpiry has a message arrive 1 ms before
+// the timeout at one replica, whose handler runs beyond it. At the timeout
+// another replica gets a message, or looks at the conversation.
+func TestI7InputJustBeforeTheTimeoutMeetsAnExpiry(t *testing.T) {
+	const early = time.Millisecond
+	look := func(d middleware.Decision) func(t *testing.T, c *counter) {
+		return func(t *testing.T, c *counter) {
+			in := &middleware.Inspection{
+				Conversation: c.conversation,
+				Decide: func(context.Context, *bot.Turn, middleware.Expiry) (middleware.Decision, error) {
+					return d, nil
+				},
+			}
+			ref := schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: "c1"}, User: schema.ChannelAccount{ID: "u1"}}
+			if err := c.adapter.Continue(middleware.Inspect(t.Context(), in), ref, func(context.Context, *bot.Turn) error { return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	write := func(t *testing.T, c *counter) {
+		if err := c.adapter.Process(t.Context(), message("other"), func(context.Context, *bot.Turn) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		read  time.Duration // how long the read of the first replica takes
+		other func(t *testing.T, c *counter)
+		want  []string // what the first replica says
+	}{
+		{"a message that finds the input stored", 0, write, []string{"b: 2 here, 2 in all"}},
+		{"a look that finds the input stored", 0, look(middleware.ExpireAndTell), []string{"b: 2 here, 2 in all"}},
+		{"a message that is stored first", 2 * early, write, []string{"b: 1 here, 2 in all"}},
+		{"a look that is stored first, and tells the user", 2 * early, look(middleware.ExpireAndTell), []string{"b: 1 here, 2 in all"}},
+		{"a look that is stored first, and leaves the notice to the next message", 2 * early, look(middleware.ExpireSilently), []string{notice, "b: 1 here, 2 in all"}},
+	} {
+		bubble(t, test.name, func(t *testing.T) {
+			memory := state.NewMemory()
+			faults := &statetest.Faults{Storage: memory}
+			one, two := newCounter(faults, timeout, nil), newCounter(memory, timeout, nil)
+			two.say(t, "a", "a: 1 here, 1 in all")
+			time.Sleep(timeout - early)
+			faults.After = func(_ context.Context, call statetest.Call) error {
+				if call.Op == statetest.Read && call.N == 1 {
+					time.Sleep(test.read)
+				}
+				return nil
+			}
+			handled := 0
+			var turn sync.WaitGroup
+			turn.Go(func() {
+				if err := one.adapter.Process(t.Context(), message("b"), func(ctx context.Context, turn *bot.Turn) error {
+					handled++
+					time.Sleep(2 * early)
+					return one.handle(ctx, turn)
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(early)
+			test.other(t, two)
+			turn.Wait()
+			wantTexts(t, one.base.texts(), test.want...)
+			if handled != 1 {
+				t.Errorf("the handler has run %d times", handled)
+			}
+		})
+	}
+}
+
+// TestI7AnExpiryIsStoredThoughOthersWriteAllTheTime has somebody else write
+// before each of the first 20 writes, nothing that is user input.
+func TestI7AnExpiryIsStoredThoughOthersWriteAllTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := state.NewMemory()
+		newCounter(memory, timeout, nil).say(t, "a", "a: 1 here, 1 in all")
+		time.Sleep(timeout)
+		other := state.NewConversation(memory)
+		n := state.NewProperty[int](other, "events")
+		c := newCounter(&statetest.Faults{Storage: memory, Before: func(ctx context.Context, call statetest.Call) error {
+			if call.Op != statetest.Write || call.N > 20 {
+				return nil
+			}
+			ctx = state.NewContext(ctx, state.IDs{Channel: "test", Conversation: "c1", User: "u1"})
+			return errors.Join(n.Set(ctx, call.N), other.Save(ctx))
+		}}, timeout, nil)
+		c.say(t, "b", notice, "b: 1 here, 2 in all")
+	})
+}
+
+func TestInputShortlyBeforeTheTimeoutIsStoredBeforeTheHandlerRuns(t *testing.T) {
+	const ahead = 10 * time.Second
+	for _, test := range []struct {
+		name    string
+		silence time.Duration
+		stored  bool
+	}{
+		{"1 ns more than 10 s before the timeout it is stored with the turn", timeout - ahead - 1, false},
+		{"10 s before the timeout it is stored at once", timeout - ahead, true},
+		{"1 ns before the timeout it is stored at once", timeout - 1, true},
+	} {
+		bubble(t, test.name, func(t *testing.T) {
+			memory := state.NewMemory()
+			c := newCounter(memory, timeout, nil)
+			c.say(t, "a", "a: 1 here, 1 in all")
+			begin := time.Now()
+			time.Sleep(test.silence)
+			bad := errors.New("bad day")
+			if err := c.adapter.Process(t.Context(), message("b"), func(ctx context.Context, turn *bot.Turn) error {
+				if err := c.inConversation.Set(ctx, 100); err != nil {
+					return err
+				}
+				return bad
+			}); err != bad {
+				t.Errorf("error is %v, want the handler's", err)
+			}
+			// Only input that was stored has made the conversation live longer.
+			time.Sleep(time.Until(begin.Add(timeout)))
+			if test.stored {
+				c.say(t, "c", "c: 2 here, 2 in all")
+			} else {
+				c.say(t, "c", notice, "c: 1 here, 2 in all")
+			}
+		})
+	}
+}
+
 // P32: a turn that began before the expiry ends after it, in another replica.
 func TestP32ALateSaveDoesNotBringExpiredStateBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

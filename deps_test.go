@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"bottest":               {module + "/state", module + "/bot", module + "/connector", module + "/deadline", module + "/internal/wire", sdk},
 	"webhook":               {module + "/internal/outbound"},
 	"dialog":                {module + "/state", module + "/bot", module + "/internal", sdk},
+	"internal/userprofile":  {module + "/state", module + "/bot", module + "/dialog", sdk + "/schema"},
 	"interop/replicas":      {module + "/cosmos", module + "/deadline"},
 	"samples":               {module, sdk, "github.com/joho/godotenv"},
 	"cmd":                   {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv", otel, "github.com/prometheus/client_golang"},
@@ -70,6 +71,9 @@ func TestImportsFollowTheDesign(t *testing.T) {
 				if folder != "cmd" {
 					t.Errorf("%s imports %s", pkg, path)
 				}
+			}
+			if within(path, module+"/samples") && folder != "samples" {
+				t.Errorf("%s imports the sample %s", pkg, path)
 			}
 			if path == "testing" && !slices.Contains(forTests, strings.TrimPrefix(pkg, module+"/")) {
 				t.Errorf("%s imports testing outside of its tests", pkg)

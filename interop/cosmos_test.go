@@ -22,9 +22,9 @@ import (
 	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
+	"github.com/botlapse/botlapse/internal/userprofile"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
-	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/statetest"
 )

@@ -22,8 +22,8 @@ import (
 	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/cosmos"
+	"github.com/botlapse/botlapse/internal/userprofile"
 	"github.com/botlapse/botlapse/middleware"
-	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
 )
 

@@ -19,9 +19,9 @@ import (
 	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/dialog"
+	"github.com/botlapse/botlapse/internal/userprofile"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/middleware"
-	"github.com/botlapse/botlapse/samples/multiturn/userprofile"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -125,7 +125,7 @@ type recording struct {
 }
 
 func recordings(t testing.TB) map[string]recording {
-	paths, err := filepath.Glob("../../../interop/js/testdata/*.json")
+	paths, err := filepath.Glob("../../interop/js/testdata/*.json")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no recordings: %v", err)
 	}

@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"webhook":               {module + "/internal/outbound"},
 	"dialog":                {module + "/state", module + "/bot", module + "/internal", sdk},
 	"internal/userprofile":  {module + "/state", module + "/bot", module + "/dialog", sdk + "/schema"},
+	"dialog/english":        {},
 	"interop/replicas":      {module + "/cosmos", module + "/deadline"},
 	"samples":               {module, sdk, "github.com/joho/godotenv"},
 	"cmd":                   {module, sdk, azure + "/azcore", "github.com/spf13/cobra", "github.com/joho/godotenv", otel, "github.com/prometheus/client_golang"},

@@ -674,6 +674,7 @@ func TestWiringMistakesPanic(t *testing.T) {
 		"a component without initial": func() { dialog.NewComponent("c", "other", text) },
 		"an id used twice within":     func() { dialog.NewComponent("c", "p", text, text) },
 		"a nil step":                  func() { dialog.NewWaterfall("w", nil) },
+		"a nil recognizer":            func() { dialog.NewPrompt[int]("p", nil, nil) },
 	} {
 		func() {
 			defer func() {

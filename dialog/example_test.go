@@ -3,6 +3,7 @@ package dialog_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
@@ -138,4 +139,44 @@ func ExampleValidator() {
 	// < A number between 0 and 150, please.
 	// > none of your business
 	// < No age, then.
+}
+
+// A prompt for a date: a recognizer may return any type.
+func ExampleNewPrompt() {
+	date := func(message *schema.Activity, _ []dialog.Choice) (time.Time, bool) {
+		t, err := time.Parse(time.DateOnly, message.Text)
+		return t, err == nil
+	}
+
+	conversation := state.NewConversation(state.NewMemory())
+	dialogs := dialog.NewSet(conversation,
+		dialog.NewWaterfall("main",
+			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+				return step.Prompt(ctx, "date", dialog.PromptOptions{
+					Prompt:      dialog.Text("When do you travel?"),
+					RetryPrompt: dialog.Text("A date such as 2026-12-24, please."),
+				})
+			},
+			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+				day, err := dialog.Answer[time.Time](step)
+				if err != nil {
+					return dialog.Result{}, err
+				}
+				if _, err := step.Turn.SendText(ctx, "That is a "+day.Weekday().String()+"."); err != nil {
+					return dialog.Result{}, err
+				}
+				return step.End(ctx, day)
+			},
+		),
+		dialog.NewPrompt("date", date, nil),
+	)
+
+	converse(conversation, dialogs, "hi", "tomorrow", "2026-12-24")
+	// Output:
+	// > hi
+	// < When do you travel?
+	// > tomorrow
+	// < A date such as 2026-12-24, please.
+	// > 2026-12-24
+	// < That is a Thursday.
 }

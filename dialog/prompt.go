@@ -11,6 +11,7 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/dialog/english"
 	"github.com/botlapse/botlapse/internal/object"
 	"github.com/botlapse/botlapse/internal/wire"
 )
@@ -27,7 +28,8 @@ type PromptOptions struct {
 	RetryPrompt *schema.Activity
 
 	// Choices are what a choice prompt lets the user choose from, and shows in
-	// the way that suits the channel. Other prompts do not look at them.
+	// the way that suits the channel. Prompts of [NewPrompt] show them too, and
+	// hand them to their recognizer. Other prompts do not look at them.
 	Choices []Choice
 }
 
@@ -55,84 +57,82 @@ type Attempt[T any] struct {
 	Value T
 }
 
+// A Recognizer finds an answer in a message: a T, or none. The choices are those
+// of the prompt's options. It leaves both as they are, and must be safe for
+// concurrent use.
+type Recognizer[T any] func(message *schema.Activity, choices []Choice) (answer T, ok bool)
+
 // A Prompt asks a question and ends with the answer. An answer that is not
 // understood, or not accepted by its validator, makes it ask again, without
 // limit; activities that are no messages are no answers.
 type Prompt[T any] struct {
-	id        string
-	validate  Validator[T]
-	recognize func(a *schema.Activity, choices []Choice) (T, bool)
-
-	// choices returns what is shown with the question, of the choices in the
-	// options; nil for nothing.
-	choices func([]Choice) []Choice
+	id           string
+	recognize    Recognizer[T]
+	validate     Validator[T]
+	shown        func(given []Choice) []Choice // the choices that are shown; nil: none
+	or           string                        // stands before the last of them in a text; "": a comma does
+	needsChoices bool
 }
 
-// NewTextPrompt returns a prompt that accepts any text but the empty one. The
-// validator may be nil, here and in the other prompts.
-func NewTextPrompt(id string, validate Validator[string]) *Prompt[string] {
-	return &Prompt[string]{
-		id:       id,
-		validate: validate,
-		recognize: func(a *schema.Activity, _ []Choice) (string, bool) {
-			return a.Text, a.Text != ""
-		},
+// NewPrompt returns a prompt that accepts what recognize finds: an answer of a
+// type of one's own, or one in another language than English. It shows the Choices
+// in its options, if there are any. The validator may be nil, here and in the
+// other prompts. It panics if recognize is nil.
+func NewPrompt[T any](id string, recognize Recognizer[T], validate Validator[T]) *Prompt[T] {
+	if recognize == nil {
+		panic("dialog: prompt " + strconv.Quote(id) + " without a recognizer")
 	}
+	return &Prompt[T]{id: id, recognize: recognize, validate: validate, shown: func(given []Choice) []Choice { return given }}
+}
+
+// NewTextPrompt returns a prompt that accepts any text but the empty one.
+func NewTextPrompt(id string, validate Validator[string]) *Prompt[string] {
+	return &Prompt[string]{id: id, validate: validate, recognize: func(a *schema.Activity, _ []Choice) (string, bool) {
+		return a.Text, a.Text != ""
+	}}
 }
 
 // NewNumberPrompt returns a prompt that accepts a text with a number in it, in
-// digits or in English words.
+// digits or in English words; see [english.Number].
 func NewNumberPrompt(id string, validate Validator[float64]) *Prompt[float64] {
-	return &Prompt[float64]{
-		id:       id,
-		validate: validate,
-		recognize: func(a *schema.Activity, _ []Choice) (float64, bool) {
-			return recognizeNumber(a.Text)
-		},
-	}
+	return &Prompt[float64]{id: id, validate: validate, recognize: func(a *schema.Activity, _ []Choice) (float64, bool) {
+		return english.Number(a.Text)
+	}}
 }
 
 // NewConfirmPrompt returns a prompt that accepts yes and no, in English and in
-// many forms. It shows both as choices.
+// many forms; see [english.Boolean]. It shows both as choices, whatever the
+// Choices in its options.
 func NewConfirmPrompt(id string, validate Validator[bool]) *Prompt[bool] {
 	yesNo := Choices("Yes", "No")
-	return &Prompt[bool]{
-		id:       id,
-		validate: validate,
-		recognize: func(a *schema.Activity, _ []Choice) (bool, bool) {
-			if yes, ok := recognizeBoolean(a.Text); ok {
-				return yes, true
-			}
-			found, ok := recognizeChoice(a.Text, yesNo)
-			return ok && found.Index == 0, ok
-		},
-		choices: func([]Choice) []Choice { return yesNo },
-	}
+	p := NewPrompt(id, func(a *schema.Activity, _ []Choice) (bool, bool) {
+		if yes, ok := english.Boolean(a.Text); ok {
+			return yes, true
+		}
+		found, ok := recognizeChoice(a.Text, yesNo)
+		return ok && found.Index == 0, ok
+	}, validate)
+	p.shown, p.or = func([]Choice) []Choice { return yesNo }, "or"
+	return p
 }
 
 // NewChoicePrompt returns a prompt that accepts one of the Choices in its
-// options: by its text, a part of it, or its number.
+// options, which must have some: by its text, a part of it, or its number; see
+// [english.Choice].
 func NewChoicePrompt(id string, validate Validator[FoundChoice]) *Prompt[FoundChoice] {
-	return &Prompt[FoundChoice]{
-		id:       id,
-		validate: validate,
-		recognize: func(a *schema.Activity, choices []Choice) (FoundChoice, bool) {
-			return recognizeChoice(a.Text, choices)
-		},
-		choices: func(given []Choice) []Choice { return given },
-	}
+	p := NewPrompt(id, func(a *schema.Activity, choices []Choice) (FoundChoice, bool) {
+		return recognizeChoice(a.Text, choices)
+	}, validate)
+	p.or, p.needsChoices = "or", true
+	return p
 }
 
 // NewAttachmentPrompt returns a prompt that accepts a message with at least
 // one attachment, with or without text.
 func NewAttachmentPrompt(id string, validate Validator[[]schema.Attachment]) *Prompt[[]schema.Attachment] {
-	return &Prompt[[]schema.Attachment]{
-		id:       id,
-		validate: validate,
-		recognize: func(a *schema.Activity, _ []Choice) ([]schema.Attachment, bool) {
-			return slices.Clone(a.Attachments), len(a.Attachments) > 0
-		},
-	}
+	return &Prompt[[]schema.Attachment]{id: id, validate: validate, recognize: func(a *schema.Activity, _ []Choice) ([]schema.Attachment, bool) {
+		return slices.Clone(a.Attachments), len(a.Attachments) > 0
+	}}
 }
 
 // ID returns the prompt's id.
@@ -150,7 +150,7 @@ func (p *Prompt[T]) Begin(ctx context.Context, stack *Stack, options any) (Resul
 	if o == nil {
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: the options are of type %T, not PromptOptions", p.id, options)
 	}
-	if p.choices != nil && len(p.choices(o.Choices)) == 0 {
+	if p.needsChoices && len(o.Choices) == 0 {
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: there are no choices", p.id)
 	}
 	encoded, err := encodeOptions(o)
@@ -228,8 +228,10 @@ func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, prompt *schema.Activi
 	if prompt != nil {
 		a = *prompt
 	}
-	if p.choices != nil {
-		addChoices(&a, stack.Turn.Activity.ChannelID, p.choices(choices))
+	if p.shown != nil {
+		if choices = p.shown(choices); len(choices) > 0 {
+			addChoices(&a, stack.Turn.Activity.ChannelID, choices, p.or)
+		}
 	}
 	if wire.IsZero(&a) {
 		return nil
@@ -251,7 +253,7 @@ type storedOptions struct {
 // options returns the options that the prompt was begun with.
 func (p *Prompt[T]) options(stack *Stack) (storedOptions, error) {
 	o, ok := decodeOptions(stack.top().state.Get("options"))
-	if !ok || p.choices != nil && len(p.choices(o.choices)) == 0 {
+	if !ok || p.needsChoices && len(o.choices) == 0 {
 		return o, &corruptError{fmt.Sprintf("prompt %q is stored without its options", p.id)}
 	}
 	return o, nil
@@ -369,8 +371,8 @@ func decodeChoices(data json.RawMessage) (choices []Choice, ok bool) {
 }
 
 // addChoices adds choices to a question in the way that suits the channel.
-func addChoices(a *schema.Activity, channelID string, choices []Choice) {
-	shown := renderChoices(channelID, a.Text, choices)
+func addChoices(a *schema.Activity, channelID string, choices []Choice, or string) {
+	shown := renderChoices(channelID, a.Text, choices, or)
 	if wire.IsText(a) {
 		*a = shown
 		return

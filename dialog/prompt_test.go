@@ -14,6 +14,17 @@ import (
 	"github.com/botlapse/botlapse/dialog"
 )
 
+// whether is a recognizer of one's own: yes and no in German, or the number of a
+// choice.
+func whether(a *schema.Activity, choices []dialog.Choice) (yes, ok bool) {
+	for i, words := range [][]string{{"ja", "1"}, {"nein", "2"}} {
+		if slices.Contains(words, strings.ToLower(a.Text)) {
+			return i == 0, len(choices) == 2
+		}
+	}
+	return false, false
+}
+
 func TestPromptRecognizes(t *testing.T) {
 	files := []schema.Attachment{{ContentType: "image/png", ContentURL: "https://example.com/a.png"}}
 	for _, tt := range []struct {
@@ -40,6 +51,9 @@ func TestPromptRecognizes(t *testing.T) {
 		{"attachments without text", dialog.NewAttachmentPrompt("p", nil),
 			schema.Activity{Type: schema.Message, Attachments: files}, files},
 		{"a text without attachments", dialog.NewAttachmentPrompt("p", nil), message("here"), nil},
+		{"yes in German", dialog.NewPrompt("p", whether, nil), message("Ja"), true},
+		{"the number of no in German", dialog.NewPrompt("p", whether, nil), message("2"), false},
+		{"neither in German", dialog.NewPrompt("p", whether, nil), message("yes"), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newChat(t, tt.prompt, dialog.NewWaterfall("main", ask("p", dialog.PromptOptions{
@@ -168,6 +182,14 @@ func TestPromptOnTheWire(t *testing.T) {
 			dialog.PromptOptions{Prompt: dialog.Text("Which?"), Choices: dialog.Choices("A", "B", "C")},
 			schema.Activity{Text: "Which? (1) A, (2) B, or (3) C", InputHint: schema.ExpectingInput},
 			`{"prompt":"Which?","choices":[{"value":"A"},{"value":"B"},{"value":"C"}]}`},
+		{"suggestions of a prompt of one's own", "test", dialog.NewPrompt("p", whether, nil),
+			dialog.PromptOptions{Prompt: dialog.Text("Sicher?"), Choices: dialog.Choices("Ja", "Nein")},
+			schema.Activity{Text: "Sicher? (1) Ja, (2) Nein", InputHint: schema.ExpectingInput},
+			`{"prompt":"Sicher?","choices":[{"value":"Ja"},{"value":"Nein"}]}`},
+		{"nothing beside the text for the choices of a text prompt", "test", dialog.NewTextPrompt("p", nil),
+			dialog.PromptOptions{Prompt: dialog.Text("What?"), Choices: dialog.Choices("A")},
+			schema.Activity{Text: "What?", InputHint: schema.ExpectingInput},
+			`{"prompt":"What?","choices":[{"value":"A"}]}`},
 		{"yes and no in the text", "test", dialog.NewConfirmPrompt("p", nil), asking("Sure?"),
 			schema.Activity{Text: "Sure? (1) Yes or (2) No", InputHint: schema.ExpectingInput},
 			`{"prompt":"Sure?"}`},

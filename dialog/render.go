@@ -44,7 +44,7 @@ var (
 
 // renderChoices returns a question with choices in the way that suits the
 // channel: as suggested actions, as a card, in the text, or as a list below it.
-func renderChoices(channelID, text string, choices []Choice) schema.Activity {
+func renderChoices(channelID, text string, choices []Choice, or string) schema.Activity {
 	channel := strings.ToLower(channelID)
 	short := !slices.ContainsFunc(choices, func(c Choice) bool { return len(utf16.Encode([]rune(c.Value))) > maxTitle })
 	switch {
@@ -53,7 +53,7 @@ func renderChoices(channelID, text string, choices []Choice) schema.Activity {
 	case short && len(choices) <= maxCardButtons[channel]:
 		return card(text, choices)
 	case short && len(choices) <= 3:
-		return inline(text, choices)
+		return inline(text, choices, or)
 	default:
 		return list(text, choices)
 	}
@@ -79,21 +79,18 @@ func card(text string, choices []Choice) schema.Activity {
 	}
 }
 
-// inline writes "text (1) A, (2) B, or (3) C".
-func inline(text string, choices []Choice) schema.Activity {
+// inline writes "text (1) A, (2) B, or (3) C", or only commas without an or.
+func inline(text string, choices []Choice, or string) schema.Activity {
 	var b strings.Builder
 	b.WriteString(text)
 	for i, c := range choices {
-		separator := ", "
-		switch {
-		case i == 0:
-			separator = " "
-		case i == len(choices)-1 && i == 1:
-			separator = " or "
-		case i == len(choices)-1:
-			separator = ", or "
+		if i > 0 && (len(choices) > 2 || or == "") {
+			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, "%s(%d) %s", separator, i+1, c.Value)
+		if i > 0 && i == len(choices)-1 && or != "" {
+			b.WriteString(" " + or)
+		}
+		fmt.Fprintf(&b, " (%d) %s", i+1, c.Value)
 	}
 	return schema.Activity{Text: b.String()}
 }

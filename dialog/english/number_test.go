@@ -1,9 +1,11 @@
-package dialog
+package english_test
 
 import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/botlapse/botlapse/dialog/english"
 )
 
 func TestNumbersAreRecognized(t *testing.T) {
@@ -32,7 +34,7 @@ func TestNumbersAreRecognized(t *testing.T) {
 		"0": 0, ".5": 0.5, "1,000,000.5": 1000000.5, "1.000": 1, "1e-3": 0.001, "2.5 million": 2.5e6, "12 345 678": 12345678, "−5": -5, "(42)": 42, "42!": 42, "42, please": 42,
 		"age: 30": 30, "x 5": 5, "$5": 5, "5€": 5, "5 kg": 5, "99999999999999999999": 1e20, "it is 7.": 7,
 	} {
-		if got, ok := recognizeNumber(text); got != want || !ok {
+		if got, ok := english.Number(text); got != want || !ok {
 			t.Errorf("%q is %v (%v), want %v", text, got, ok, want)
 		}
 	}
@@ -43,7 +45,7 @@ func TestTheseAreNoNumbers(t *testing.T) {
 		"", " ", "abc", "a", "first", "12th", "2nd", "abc123", "12_000", "5kg", "an apple", "thousand", "hundred", "point", "minus", "-", "+", ".", "%", "/", "e5", "k", "and",
 		"1/0", "1e999", "9^9999", "-1e400", strings.Repeat("9", 400), "\xff\xfe", "\x00", "½",
 	} {
-		if n, ok := recognizeNumber(text); ok {
+		if n, ok := english.Number(text); ok {
 			t.Errorf("%q is %v", text, n)
 		}
 	}
@@ -52,10 +54,10 @@ func TestTheseAreNoNumbers(t *testing.T) {
 func TestLongTextsAreNoBurden(t *testing.T) {
 	for _, part := range []string{"1 ", "000 ", "a ", "and ", "one hundred and ", "minus ", "-", "point one ", "x", "1,", "half a "} {
 		text := strings.Repeat(part, 256<<10/len(part))
-		recognizeNumber(text)
-		recognizeNumber("x" + text)
-		recognizeBoolean(text)
-		recognizeChoice(text, Choices("a b", "one two", "x x x x", "a"))
+		english.Number(text)
+		english.Number("x" + text)
+		english.Boolean(text)
+		english.Choice(text, choices("a b", "one two", "x x x x", "a"))
 	}
 }
 
@@ -64,19 +66,19 @@ func FuzzNumber(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if n, ok := recognizeNumber(text); ok && (math.IsInf(n, 0) || math.IsNaN(n)) {
+		if n, ok := english.Number(text); ok && (math.IsInf(n, 0) || math.IsNaN(n)) {
 			t.Errorf("%q is %v", text, n)
 		}
 	})
 }
 
 // What does it cost to find a number in a sentence?
-func BenchmarkRecognizeNumber(b *testing.B) {
+func BenchmarkNumber(b *testing.B) {
 	for _, text := range []string{"I am 42 years old", "I am forty-two years old", "I will not tell you"} {
 		b.Run(text, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				recognizeNumber(text)
+				english.Number(text)
 			}
 		})
 	}

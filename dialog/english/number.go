@@ -1,4 +1,4 @@
-package dialog
+package english
 
 import (
 	"math"
@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// recognizeNumber finds the first number in an English text: in digits, with
-// sign, separators of thousands, decimals, exponent, power, fraction, percent
-// sign or a letter for thousands and the like; or in words. Numbers that stand
-// in a word, as in abc123 or 12th, are none, and neither are ordinals; and one
-// that is too large for a float64 is not found.
-func recognizeNumber(text string) (float64, bool) {
+// Number finds the first number in a text: in digits, with sign, separators of
+// thousands, decimals, exponent, power, fraction, percent sign or a letter for
+// thousands and the like; or in words. Numbers that stand in a word, as in abc123
+// or 12th, are none, and neither are ordinals; and one that is too large for a
+// float64 is not found.
+func Number(text string) (float64, bool) {
 	words := numberWords(text)
 	for i := range words {
 		if n, ok := numberAt(words[i:]); ok {
@@ -24,9 +24,8 @@ func recognizeNumber(text string) (float64, bool) {
 	return 0, false
 }
 
-// recognizeOrdinalNumber finds the first whole number in a text that is from 1
-// to limit.
-func recognizeOrdinalNumber(text string, limit int) (int, bool) {
+// wholeNumber finds the first whole number in a text that is from 1 to limit.
+func wholeNumber(text string, limit int) (int, bool) {
 	words := numberWords(text)
 	for i := 0; i < len(words); i++ {
 		n, ok := numberAt(words[i:])

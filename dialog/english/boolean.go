@@ -1,4 +1,4 @@
-package dialog
+package english
 
 import (
 	"slices"
@@ -13,10 +13,10 @@ var yesNo = map[string]bool{
 	"false": false, "nope": false, "nop": false, "no": false, "disagree": false, "👎": false, "🖐": false,
 }
 
-// recognizeBoolean finds the first word in a text that says yes or no. A yes
-// that is negated in its clause, as in "not ok" and "I don't agree", says no,
-// and "not sure" neither.
-func recognizeBoolean(text string) (value, ok bool) {
+// Boolean finds the first word in a text that says yes or no. A yes that is
+// negated in its clause, as in "not ok" and "I don't agree", says no, and "not
+// sure" neither.
+func Boolean(text string) (value, ok bool) {
 	for clause := range strings.FieldsFuncSeq(text, func(c rune) bool { return strings.ContainsRune(".,;:!?", c) }) {
 		words := tokenize(clause)
 		for i, word := range words {

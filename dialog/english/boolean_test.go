@@ -1,6 +1,10 @@
-package dialog
+package english_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/botlapse/botlapse/dialog/english"
+)
 
 func TestYesAndNoAreRecognized(t *testing.T) {
 	for text, want := range map[string]bool{
@@ -10,12 +14,12 @@ func TestYesAndNoAreRecognized(t *testing.T) {
 		"I do not agree": false, "I don't agree": false, "dont agree": false, "that's not true": false, "not yes": false, "not a yes": false, "not so ok": false, "I don’t agree": false,
 		"not no": false, "I'm not sure. No.": false,
 	} {
-		if got, ok := recognizeBoolean(text); got != want || !ok {
+		if got, ok := english.Boolean(text); got != want || !ok {
 			t.Errorf("%q is %v (%v), want %v", text, got, ok, want)
 		}
 	}
 	for _, text := range []string{"", "maybe", "nah", "n", "okay", "correct", "of course", "yesterday", "know", "nothing", "not sure", "✋", "1", "\xff"} {
-		if got, ok := recognizeBoolean(text); ok {
+		if got, ok := english.Boolean(text); ok {
 			t.Errorf("%q is %v", text, got)
 		}
 	}
@@ -26,16 +30,16 @@ func FuzzBoolean(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if value, ok := recognizeBoolean(text); value && !ok {
+		if value, ok := english.Boolean(text); value && !ok {
 			t.Errorf("%q is yes and is not", text)
 		}
 	})
 }
 
 // What does it cost to find a yes or no in a sentence?
-func BenchmarkRecognizeBoolean(b *testing.B) {
+func BenchmarkBoolean(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		recognizeBoolean("well, I would say yes")
+		english.Boolean("well, I would say yes")
 	}
 }

@@ -12,18 +12,14 @@ import (
 	"github.com/botlapse/botlapse/bot"
 )
 
-// heroCardType is the content type of a [HeroCard].
-const heroCardType = "application/vnd.microsoft.card.hero"
-
-// A HeroCard is the content of the attachment by which choices are shown on
+// A heroCard is the content of the attachment by which choices are shown on
 // channels that have cards but no suggested actions, such as Teams.
-type HeroCard struct {
+type heroCard struct {
 	Text    string       `json:"text,omitempty"`
-	Buttons []CardButton `json:"buttons"`
+	Buttons []cardButton `json:"buttons"`
 }
 
-// A CardButton is a button of a [HeroCard].
-type CardButton struct {
+type cardButton struct {
 	Title string             `json:"title"`
 	Type  schema.ActionTypes `json:"type"`
 	Value string             `json:"value"`
@@ -69,13 +65,13 @@ func suggest(text string, choices []Choice) schema.Activity {
 
 // card moves the text into the card.
 func card(text string, choices []Choice) schema.Activity {
-	c := HeroCard{Text: text}
+	c := heroCard{Text: text}
 	for _, choice := range choices {
-		c.Buttons = append(c.Buttons, CardButton{choice.Value, schema.ImBack, choice.Value})
+		c.Buttons = append(c.Buttons, cardButton{choice.Value, schema.ImBack, choice.Value})
 	}
 	return schema.Activity{
 		AttachmentLayout: schema.LIST,
-		Attachments:      []schema.Attachment{{ContentType: heroCardType, Content: c}},
+		Attachments:      []schema.Attachment{{ContentType: "application/vnd.microsoft.card.hero", Content: c}},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +18,6 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 	"github.com/spf13/cobra"
-
-	"github.com/botlapse/botlapse/dialog"
 )
 
 // maxLine is the longest line that chat reads, in bytes.
@@ -166,7 +165,14 @@ func format(a schema.Activity) string {
 		titles = append(titles, action.Title)
 	}
 	for _, attachment := range a.Attachments {
-		if card, ok := attachment.Content.(dialog.HeroCard); ok {
+		if attachment.ContentType == "application/vnd.microsoft.card.hero" {
+			var card struct {
+				Text    string
+				Buttons []struct{ Title string }
+			}
+			if data, err := json.Marshal(attachment.Content); err == nil {
+				json.Unmarshal(data, &card) // what is no card shows nothing
+			}
 			if card.Text != "" {
 				fmt.Fprintf(&b, "%s\n", card.Text)
 			}

@@ -4,27 +4,17 @@ the answer, understands it, asks again where it does not, and goes on.
 
 	dialogs := dialog.NewSet(conversation,
 		dialog.NewWaterfall("greet",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			func(ctx context.Context, step *dialog.Step) error {
 				return step.Prompt(ctx, "name", dialog.PromptOptions{Prompt: dialog.Text("What is your name?")})
 			},
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				name, err := dialog.Answer[string](step)
-				if err != nil {
-					return dialog.Result{}, err
-				}
-				if _, err := step.Turn.SendText(ctx, "Hello "+name+"."); err != nil {
-					return dialog.Result{}, err
-				}
+			dialog.Then(func(ctx context.Context, step *dialog.Step, name string) error {
+				step.Say(ctx, "Hello "+name+".")
 				return step.End(ctx, name)
-			},
+			}),
 		),
 		dialog.NewTextPrompt("name", nil),
 	)
-
-	adapter.Process(ctx, activity, func(ctx context.Context, turn *bot.Turn) error {
-		_, err := dialogs.Run(ctx, turn, "greet")
-		return err
-	})
+	http.Handle("/api/messages", adapter.HTTPHandler(dialogs.Handler("greet")))
 
 A [Waterfall] is a sequence of steps, a prompt asks one question, a
 [Component] makes one dialog of several. Dialogs that begin each other form a

@@ -22,7 +22,7 @@ func TestWaterfallRunsStepByStep(t *testing.T) {
 	var indexes []int
 	var results []any
 	note := func(f dialog.StepFunc) dialog.StepFunc {
-		return func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+		return func(ctx context.Context, step *dialog.Step) error {
 			indexes, results = append(indexes, step.Index), append(results, step.Result)
 			return f(ctx, step)
 		}
@@ -31,7 +31,7 @@ func TestWaterfallRunsStepByStep(t *testing.T) {
 		note(ask("p", asking("First?"))),
 		note(say("Thanks.")),
 		note(ask("p", asking("Second?"))),
-		note(func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+		note(func(ctx context.Context, step *dialog.Step) error {
 			return step.Next(ctx, 3)
 		}),
 	))
@@ -60,15 +60,15 @@ func TestWaterfallRunsStepByStep(t *testing.T) {
 }
 
 func TestWaitingStepGetsTheText(t *testing.T) {
-	c := newChat(t, dialog.NewWaterfall("main",
-		func(context.Context, *dialog.Step) (dialog.Result, error) {
-			return dialog.Result{Status: dialog.Waiting}, nil
-		}, end))
+	c := newChat(t, dialog.NewWaterfall("main", wait, end))
 	c.say("hello")
 	if c.say("42"); c.result != (dialog.Result{Status: dialog.Complete, Value: "42"}) {
 		t.Errorf("%v", c.result)
 	}
 }
+
+// wait is a step that waits for the user's next text.
+func wait(context.Context, *dialog.Step) error { return nil }
 
 func TestEmptyWaterfallEnds(t *testing.T) {
 	c := newChat(t, dialog.NewWaterfall("main"))
@@ -79,30 +79,25 @@ func TestEmptyWaterfallEnds(t *testing.T) {
 
 func TestValuesKeepTheirTypes(t *testing.T) {
 	type point struct{ X, Y int }
-	const (
-		count  = dialog.Value[int]("count")
-		big    = dialog.Value[int64]("big")
-		where  = dialog.Value[*point]("where")
-		markup = dialog.Value[string]("markup")
-		absent = dialog.Value[*point]("absent")
-	)
 	c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("main",
-		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			if err := errors.Join(count.Set(step, 42), big.Set(step, 1<<62+1), where.Set(step, &point{1, 2}), markup.Set(step, "<&>")); err != nil {
-				return dialog.Result{}, err
-			}
+		func(ctx context.Context, step *dialog.Step) error {
+			step.Set("count", 42)
+			step.Set("big", 1<<62+1)
+			step.Set("where", &point{1, 2})
+			step.Set("markup", "<&>")
 			return step.Prompt(ctx, "p", asking("Go on?"))
 		},
-		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			n, err1 := count.Get(step)
-			b, err2 := big.Get(step)
-			w, err3 := where.Get(step)
-			m, err4 := markup.Get(step)
-			a, err5 := absent.Get(step)
-			if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-				return dialog.Result{}, err
+		func(ctx context.Context, step *dialog.Step) error {
+			var v struct {
+				Count         int
+				Big           int64
+				Where, Absent *point
+				Markup        string
 			}
-			return step.End(ctx, fmt.Sprintf("%v %v %v %v %v", n, b, *w, m, a))
+			if err := step.Values(&v); err != nil {
+				return err
+			}
+			return step.End(ctx, fmt.Sprintf("%v %v %v %v %v", v.Count, v.Big, *v.Where, v.Markup, v.Absent))
 		}))
 	c.say("hello")
 	if want := `"count":42,"big":4611686018427387905,"where":{"X":1,"Y":2},"markup":"<&>"}`; !strings.Contains(c.stored(), want) {
@@ -114,26 +109,15 @@ func TestValuesKeepTheirTypes(t *testing.T) {
 	}
 }
 
-func TestValueThatCannotBeStored(t *testing.T) {
-	c := newChat(t, dialog.NewWaterfall("main", func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-		return dialog.Result{}, dialog.Value[func()]("f").Set(step, func() {})
-	}))
-	if _, err := c.process(message("hello")); err == nil {
-		t.Error("no error")
-	}
-}
-
 func TestOptionsAreKept(t *testing.T) {
 	type order struct{ Item string }
 	c := newChat(t, dialog.NewTextPrompt("p", nil),
-		dialog.NewWaterfall("main", func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			return step.Begin(ctx, "component", order{"tea"})
-		}),
+		dialog.NewWaterfall("main", begin("component", order{"tea"})),
 		dialog.NewComponent("component", "inner", dialog.NewWaterfall("inner", ask("p", asking("How many?")),
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			func(ctx context.Context, step *dialog.Step) error {
 				var o order
 				if err := step.Options(&o); err != nil {
-					return dialog.Result{}, err
+					return err
 				}
 				return step.End(ctx, o.Item)
 			})))
@@ -150,10 +134,8 @@ func TestComponentsNest(t *testing.T) {
 	c := newChat(t,
 		dialog.NewTextPrompt("outside", nil),
 		dialog.NewComponent("main", "steps", inner, dialog.NewWaterfall("steps",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				return step.Begin(ctx, "inner", nil)
-			},
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			begin("inner", nil),
+			func(ctx context.Context, step *dialog.Step) error {
 				return step.End(ctx, fmt.Sprintf("inner ended with %v", step.Result))
 			})))
 	for _, turn := range []struct {
@@ -177,14 +159,14 @@ func TestComponentsNest(t *testing.T) {
 func TestReplace(t *testing.T) {
 	c := newChat(t, dialog.NewTextPrompt("p", nil),
 		dialog.NewWaterfall("main",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			func(ctx context.Context, step *dialog.Step) error {
 				var round int
 				if err := step.Options(&round); err != nil {
 					round = 1 // begun without options
 				}
 				return step.Prompt(ctx, "p", asking(fmt.Sprintf("Round %d?", round)))
 			},
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			func(ctx context.Context, step *dialog.Step) error {
 				if step.Result == "stop" {
 					return step.Replace(ctx, "last", nil)
 				}
@@ -210,32 +192,42 @@ func TestReplace(t *testing.T) {
 }
 
 func TestCancelAll(t *testing.T) {
-	c := newChat(t, dialog.NewTextPrompt("p", nil),
-		dialog.NewWaterfall("main",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				return step.Begin(ctx, "component", nil)
-			},
-			say("The component ended.")),
-		dialog.NewComponent("component", "inner", dialog.NewWaterfall("inner", ask("p", asking("Go on?")),
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				r, err := step.CancelAll(ctx)
-				if step.Result == "wait" { // says something else than it did
-					r.Status = dialog.Waiting
-				}
-				return r, err
-			})))
-	for _, answer := range []string{"no", "wait"} {
+	for name, cancel := range map[string]dialog.Dialog{
+		"a step": dialog.NewWaterfall("cancel", func(ctx context.Context, step *dialog.Step) error { return step.CancelAll(ctx) }),
+		"a dialog that says something else than it did": canceller{},
+	} {
+		c := newChat(t, dialog.NewTextPrompt("p", nil), cancel,
+			dialog.NewWaterfall("main", begin("component", nil), say("The component ended.")),
+			dialog.NewComponent("component", "inner", dialog.NewWaterfall("inner", ask("p", asking("Go on?")), begin("cancel", nil))))
 		c.say("hello")
-		if got := c.say(answer); len(got) > 0 {
-			t.Errorf("after cancelling said %q", got)
+		if got := c.say("no"); len(got) > 0 {
+			t.Errorf("%s: after cancelling said %q", name, got)
 		}
-		if answer == "no" && c.result.Status != dialog.Cancelled {
+		if name == "a step" && c.result.Status != dialog.Cancelled {
 			t.Errorf("%v", c.result)
 		}
 		if c.stored() != `{"dialogStack":[]}` {
-			t.Errorf("stored %s", c.stored())
+			t.Errorf("%s: stored %s", name, c.stored())
+		}
+		if got := c.say("hello"); !slices.Equal(got, []string{"Go on?"}) {
+			t.Errorf("%s: then said %q", name, got)
 		}
 	}
+}
+
+// begin returns a step that begins a dialog.
+func begin(id string, options any) dialog.StepFunc {
+	return func(ctx context.Context, step *dialog.Step) error { return step.Begin(ctx, id, options) }
+}
+
+// A canceller cancels all dialogs, and says that it waits.
+type canceller struct{ beginner }
+
+func (canceller) ID() string { return "cancel" }
+
+func (canceller) Begin(ctx context.Context, stack *dialog.Stack, _ any) (dialog.Result, error) {
+	_, err := stack.CancelAll(ctx)
+	return dialog.Result{Status: dialog.Waiting}, err
 }
 
 func TestSetBeginInterrupts(t *testing.T) {
@@ -278,9 +270,7 @@ func TestSetBeginInterrupts(t *testing.T) {
 }
 
 func TestOnlyMessagesAreTaken(t *testing.T) {
-	steps := dialog.NewWaterfall("main", func(context.Context, *dialog.Step) (dialog.Result, error) {
-		return dialog.Result{Status: dialog.Waiting}, nil
-	}, end)
+	steps := dialog.NewWaterfall("main", wait, end)
 	for name, c := range map[string]*chat{
 		"a prompt": newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("main", ask("p", asking("What?")), end)),
 		"a component": newChat(t, dialog.NewComponent("main", "steps",
@@ -333,9 +323,6 @@ func TestStoredForm(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	wait := func(context.Context, *dialog.Step) (dialog.Result, error) {
-		return dialog.Result{Status: dialog.Waiting}, nil
-	}
 	for id, want := range map[string]string{
 		"W":  "3779538",
 		"é𝄞": "1173500302", // counted in UTF-16
@@ -377,28 +364,22 @@ func TestStoredByOthers(t *testing.T) {
 }
 
 func TestCorruptState(t *testing.T) {
-	const count = dialog.Value[int]("count")
 	dialogs := []dialog.Dialog{
 		dialog.NewTextPrompt("p", func(context.Context, *dialog.Attempt[string]) (bool, error) { return true, nil }),
 		dialog.NewWaterfall("main",
 			ask("p", asking("What?")),
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				if _, err := step.Turn.SendText(ctx, "Thanks."); err != nil {
-					return dialog.Result{}, err
-				}
-				if _, err := dialog.Answer[string](step); err != nil {
-					return dialog.Result{}, fmt.Errorf("answer: %w", err)
-				}
+			dialog.Then(func(ctx context.Context, step *dialog.Step, _ string) error {
+				step.Say(ctx, "Thanks.")
 				var options struct{ N int }
 				if err := step.Options(&options); err != nil {
-					return dialog.Result{}, err
+					return fmt.Errorf("options: %w", err)
 				}
-				n, err := count.Get(step)
-				if err != nil {
-					return dialog.Result{}, err
+				var values struct{ Count int }
+				if err := step.Values(&values); err != nil {
+					return err
 				}
-				return step.End(ctx, n)
-			}),
+				return step.End(ctx, values.Count)
+			})),
 		dialog.NewNumberPrompt("number", nil),
 		dialog.NewComponent("component", "main", dialog.NewWaterfall("main")),
 	}
@@ -423,7 +404,7 @@ func TestCorruptState(t *testing.T) {
 		"a negative step":                   {frames(`"values":{},"stepIndex":-1`, goodPrompt), `waterfall "main" is stored at a step that it does not have`},
 		"a step beyond all numbers":         {frames(`"values":{},"stepIndex":1e999`, goodPrompt), `waterfall "main" is stored at a step that it does not have`},
 		"no values":                         {frames(`"stepIndex":0`, goodPrompt), `waterfall "main" is stored without its values`},
-		"a value of another type":           {frames(`"options":{},"values":{"count":4.2},"stepIndex":0`, goodPrompt), `step 1 of waterfall "main": the value "count" is stored as no int`},
+		"a value of another type":           {frames(`"options":{},"values":{"count":4.2},"stepIndex":0`, goodPrompt), `step 1 of waterfall "main": the values are stored as no *struct { Count int }`},
 		"options of another type":           {frames(`"options":{"N":"secret"},"values":{},"stepIndex":0`, goodPrompt), `step 1 of waterfall "main": the options are stored as no *struct { N int }`},
 		"no options of the waterfall":       {frames(`"values":{},"stepIndex":0`, goodPrompt), `step 1 of waterfall "main": the options are stored as no *struct { N int }`},
 		"prompt options of another type":    {frames(goodWaterfall, `"options":[],"state":{}`), `prompt "p" is stored without its options`},
@@ -503,44 +484,40 @@ func TestErrors(t *testing.T) {
 		is      error // nil: any
 		text    string
 	}{
-		{"of a step, untouched", main(func(context.Context, *dialog.Step) (dialog.Result, error) {
-			return dialog.Result{}, broken
-		}), broken, "broken"},
+		{"of a step, untouched", main(func(context.Context, *dialog.Step) error { return broken }), broken, "broken"},
 		{"Run with an unknown id", []dialog.Dialog{dialog.NewTextPrompt("p", nil)},
 			dialog.ErrNotFound, `dialog: begin "main": no such dialog`},
 		{"Prompt with an unknown id", main(ask("q", asking("What?"))),
 			dialog.ErrNotFound, `dialog: begin "q": no such dialog`},
-		{"no result", main(func(context.Context, *dialog.Step) (dialog.Result, error) {
-			return dialog.Result{}, nil
-		}), nil, `dialog: "main" returned no result`},
-		{"a waterfall that replaces itself", main(func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+		{"no result", []dialog.Dialog{silent{}}, nil, `dialog: "main" returned no result`},
+		{"of a step that does not return it", main(func(ctx context.Context, step *dialog.Step) error {
+			step.Prompt(ctx, "q", asking("What?"))
+			step.Say(ctx, "Not said.")
+			return nil
+		}), dialog.ErrNotFound, `dialog: begin "q": no such dialog`},
+		{"a value without a JSON form", main(func(ctx context.Context, step *dialog.Step) error {
+			step.Set("f", func() {})
+			step.Set("g", 1)
+			return step.Prompt(ctx, "p", asking("What?"))
+		}), nil, `dialog: set value "f": json: unsupported type: func()`},
+		{"a waterfall that replaces itself", main(func(ctx context.Context, step *dialog.Step) error {
 			return step.Replace(ctx, "main", nil)
 		}), dialog.ErrLoop, ""},
-		{"a waterfall that begins itself", main(func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			return step.Begin(ctx, "main", nil)
-		}), dialog.ErrLoop, ""},
-		{"a component that begins itself", []dialog.Dialog{dialog.NewComponent("main", "steps", dialog.NewWaterfall("steps",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				return step.Begin(ctx, "main", nil)
-			}))}, dialog.ErrLoop, ""},
-		{"options without a JSON form", main(func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			return step.Begin(ctx, "main", func() {})
-		}), nil, ""},
+		{"a waterfall that begins itself", main(begin("main", nil)), dialog.ErrLoop, ""},
+		{"a component that begins itself", []dialog.Dialog{dialog.NewComponent("main", "steps", dialog.NewWaterfall("steps", begin("main", nil)))}, dialog.ErrLoop, ""},
+		{"options without a JSON form", main(begin("main", func() {})), nil, ""},
 		{"an answer of another type from the bot itself", main(
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) { return step.Next(ctx, 1) },
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				_, err := dialog.Answer[string](step)
-				return dialog.Result{}, err
-			}), state.ErrCorrupt, `dialog: step 1 of waterfall "main": the result is of type int, not string`},
+			func(ctx context.Context, step *dialog.Step) error { return step.Next(ctx, 1) },
+			dialog.Then(func(context.Context, *dialog.Step, string) error { return nil })), state.ErrCorrupt, `dialog: step 1 of waterfall "main": the result is of type int, not string`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newChat(t, tt.dialogs...)
-			_, err := c.process(message("hello"))
+			sent, err := c.process(message("hello"))
 			if err == nil || tt.is != nil && !errors.Is(err, tt.is) || tt.text != "" && err.Error() != tt.text {
 				t.Errorf("error %v", err)
 			}
-			if c.stored() != "" || len(c.reports) > 0 {
-				t.Errorf("stored %s, reported %v", c.stored(), c.reports)
+			if c.stored() != "" || len(c.reports) > 0 || len(sent) > 0 {
+				t.Errorf("stored %s, reported %v, sent %v", c.stored(), c.reports, sent)
 			}
 		})
 	}
@@ -548,23 +525,21 @@ func TestErrors(t *testing.T) {
 
 func TestStepGoesOnOnce(t *testing.T) {
 	ways := map[string]dialog.StepFunc{
-		"Next": func(ctx context.Context, step *dialog.Step) (dialog.Result, error) { return step.Next(ctx, nil) },
-		"End":  end,
-		"Begin": func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			return step.Begin(ctx, "other", nil)
-		},
+		"Next":   func(ctx context.Context, step *dialog.Step) error { return step.Next(ctx, nil) },
+		"End":    end,
+		"Begin":  begin("other", nil),
 		"Prompt": ask("p", asking("What?")),
-		"Replace": func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+		"Replace": func(ctx context.Context, step *dialog.Step) error {
 			return step.Replace(ctx, "other", nil)
 		},
-		"CancelAll": func(ctx context.Context, step *dialog.Step) (dialog.Result, error) { return step.CancelAll(ctx) },
+		"CancelAll": func(ctx context.Context, step *dialog.Step) error { return step.CancelAll(ctx) },
 	}
 	for name1, first := range ways {
 		for name2, second := range ways {
 			c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("other"), dialog.NewWaterfall("main",
-				func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-					if r, err := first(ctx, step); err != nil {
-						return r, err
+				func(ctx context.Context, step *dialog.Step) error {
+					if err := first(ctx, step); err != nil {
+						return err
 					}
 					return second(ctx, step)
 				}))
@@ -700,24 +675,22 @@ func TestStatusString(t *testing.T) {
 // TestValuesAreSharedByStepsOfOneTurn: what a step sets after it has gone on
 // does not undo what later steps have set.
 func TestValuesAreSharedByStepsOfOneTurn(t *testing.T) {
-	const a, b = dialog.Value[string]("a"), dialog.Value[string]("b")
 	var got string
 	c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("main",
-		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			r, err := step.Next(ctx, nil)
-			return r, errors.Join(err, a.Set(step, "1"))
+		func(ctx context.Context, step *dialog.Step) error {
+			err := step.Next(ctx, nil)
+			step.Set("a", "1")
+			return err
 		},
-		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			if err := b.Set(step, "2"); err != nil {
-				return dialog.Result{}, err
-			}
+		func(ctx context.Context, step *dialog.Step) error {
+			step.Set("b", "2")
 			return step.Prompt(ctx, "p", asking("What?"))
 		},
-		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			first, err1 := a.Get(step)
-			second, err2 := b.Get(step)
-			got = first + second
-			return dialog.Result{Status: dialog.Waiting}, errors.Join(err1, err2)
+		func(_ context.Context, step *dialog.Step) error {
+			var v struct{ A, B string }
+			err := step.Values(&v)
+			got = v.A + v.B
+			return err
 		},
 	))
 	c.say("hi")
@@ -729,41 +702,48 @@ func TestValuesAreSharedByStepsOfOneTurn(t *testing.T) {
 
 // TestADialogThatCouldNotBeginIsNotOnTheStack, whoever goes on without it.
 func TestADialogThatCouldNotBeginIsNotOnTheStack(t *testing.T) {
-	c := newChat(t, dialog.NewChoicePrompt("p", nil), dialog.NewWaterfall("main",
-		func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			if _, err := step.Prompt(ctx, "p", asking("Which?")); err == nil {
-				t.Error("a choice prompt without choices begins")
-			}
-			return dialog.Result{Status: dialog.Waiting}, nil
-		},
-		end,
-	))
+	c := newChat(t, dialog.NewChoicePrompt("p", nil), beginner(func(stack *dialog.Stack) error {
+		if _, err := stack.Begin(t.Context(), "p", asking("Which?")); err == nil {
+			t.Error("a choice prompt without choices begins")
+		}
+		return nil
+	}))
 	c.say("hi")
-	c.say("x")
-	if len(c.reports) > 0 || c.result.Status != dialog.Complete || c.result.Value != "x" {
-		t.Errorf("the result is %+v, reported %v", c.result, c.reports)
+	if c.stored() != `{"dialogStack":[{"id":"main","state":{}}]}` {
+		t.Errorf("stored %s", c.stored())
 	}
 }
 
-// TestAResultThatIsOnlySaidEndsAllTheSame has a step return it by itself.
+// A silent dialog returns no result.
+type silent struct{ beginner }
+
+func (silent) Begin(context.Context, *dialog.Stack, any) (dialog.Result, error) {
+	return dialog.Result{}, nil
+}
+
+// A sayer only says how it ended.
+type sayer struct {
+	beginner
+	dialog.Status
+}
+
+func (s sayer) Begin(context.Context, *dialog.Stack, any) (dialog.Result, error) {
+	return dialog.Result{Status: s.Status}, nil
+}
+
+// TestAResultThatIsOnlySaidEndsAllTheSame, of a dialog that stays on the stack.
 func TestAResultThatIsOnlySaidEndsAllTheSame(t *testing.T) {
 	for _, status := range []dialog.Status{dialog.Complete, dialog.Cancelled} {
-		begun := 0
-		step := func(context.Context, *dialog.Step) (dialog.Result, error) {
-			begun++
-			return dialog.Result{Status: status}, nil
-		}
-		never := func(context.Context, *dialog.Step) (dialog.Result, error) {
-			t.Errorf("%v: the next step is run", status)
-			return dialog.Result{Status: dialog.Waiting}, nil
-		}
-		for _, main := range []dialog.Dialog{dialog.NewWaterfall("main", step, never), dialog.NewComponent("main", "inner", dialog.NewWaterfall("inner", step, never))} {
-			begun = 0
-			c := newChat(t, main)
-			c.say("hi")
-			c.say("x")
-			if begun != 2 || len(c.reports) > 0 {
-				t.Errorf("%v: begun %d times, reported %v", status, begun, c.reports)
+		for _, id := range []string{"main", "component"} {
+			c := newChat(t, sayer{Status: status}, dialog.NewComponent("component", "main", sayer{Status: status}))
+			c.handler = func(ctx context.Context, turn *bot.Turn) (err error) {
+				c.result, err = c.set.Run(ctx, turn, id)
+				return err
+			}
+			for range 2 {
+				if c.say("hi"); c.result.Status != status || c.stored() != `{"dialogStack":[]}` || len(c.reports) > 0 {
+					t.Errorf("%s, %v: the result is %+v, stored %s, reported %v", id, status, c.result, c.stored(), c.reports)
+				}
 			}
 		}
 	}

@@ -26,10 +26,7 @@ func converse(conversation *state.Scope, dialogs *dialog.Set, texts ...string) {
 			Text:         text,
 			ChannelID:    "test",
 			Conversation: schema.ConversationAccount{ID: "1"},
-		}, func(ctx context.Context, turn *bot.Turn) error {
-			_, err := dialogs.Run(ctx, turn, "main")
-			return err
-		})
+		}, dialogs.Handler("main"))
 		if err != nil {
 			fmt.Println(err)
 		}
@@ -40,41 +37,27 @@ func converse(conversation *state.Scope, dialogs *dialog.Set, texts ...string) {
 }
 
 func Example() {
-	const name = dialog.Value[string]("name")
-
 	conversation := state.NewConversation(state.NewMemory())
 	dialogs := dialog.NewSet(conversation,
 		dialog.NewWaterfall("main",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			func(ctx context.Context, step *dialog.Step) error {
 				return step.Prompt(ctx, "text", dialog.PromptOptions{Prompt: dialog.Text("What is your name?")})
 			},
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				answer, err := dialog.Answer[string](step)
-				if err != nil {
-					return dialog.Result{}, err
-				}
-				if err := name.Set(step, answer); err != nil {
-					return dialog.Result{}, err
-				}
+			dialog.Then(func(ctx context.Context, step *dialog.Step, name string) error {
+				step.Set("name", name)
 				return step.Prompt(ctx, "choice", dialog.PromptOptions{
 					Prompt:  dialog.Text("How do you travel?"),
 					Choices: dialog.Choices("Bus", "Bicycle"),
 				})
-			},
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				found, err := dialog.Answer[dialog.FoundChoice](step)
-				if err != nil {
-					return dialog.Result{}, err
+			}),
+			dialog.Then(func(ctx context.Context, step *dialog.Step, found dialog.FoundChoice) error {
+				var user struct{ Name string }
+				if err := step.Values(&user); err != nil {
+					return err
 				}
-				who, err := name.Get(step)
-				if err != nil {
-					return dialog.Result{}, err
-				}
-				if _, err := step.Turn.SendText(ctx, who+" goes by "+found.Value+"."); err != nil {
-					return dialog.Result{}, err
-				}
+				step.Say(ctx, user.Name+" goes by "+found.Value+".")
 				return step.End(ctx, nil)
-			},
+			}),
 		),
 		dialog.NewTextPrompt("text", nil),
 		dialog.NewChoicePrompt("choice", nil),
@@ -105,26 +88,20 @@ func ExampleValidator() {
 	conversation := state.NewConversation(state.NewMemory())
 	dialogs := dialog.NewSet(conversation,
 		dialog.NewWaterfall("main",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			func(ctx context.Context, step *dialog.Step) error {
 				return step.Prompt(ctx, "age", dialog.PromptOptions{
 					Prompt:      dialog.Text("How old are you?"),
 					RetryPrompt: dialog.Text("A number between 0 and 150, please."),
 				})
 			},
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				age, err := dialog.Answer[float64](step)
-				if err != nil {
-					return dialog.Result{}, err
-				}
-				text := "No age, then."
+			dialog.Then(func(ctx context.Context, step *dialog.Step, age float64) error {
 				if age > 0 {
-					text = fmt.Sprintf("So you are %v.", age)
-				}
-				if _, err := step.Turn.SendText(ctx, text); err != nil {
-					return dialog.Result{}, err
+					step.Say(ctx, fmt.Sprintf("So you are %v.", age))
+				} else {
+					step.Say(ctx, "No age, then.")
 				}
 				return step.End(ctx, age)
-			},
+			}),
 		),
 		dialog.NewNumberPrompt("age", plausible),
 	)
@@ -151,22 +128,16 @@ func ExampleNewPrompt() {
 	conversation := state.NewConversation(state.NewMemory())
 	dialogs := dialog.NewSet(conversation,
 		dialog.NewWaterfall("main",
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
+			func(ctx context.Context, step *dialog.Step) error {
 				return step.Prompt(ctx, "date", dialog.PromptOptions{
 					Prompt:      dialog.Text("When do you travel?"),
 					RetryPrompt: dialog.Text("A date such as 2026-12-24, please."),
 				})
 			},
-			func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-				day, err := dialog.Answer[time.Time](step)
-				if err != nil {
-					return dialog.Result{}, err
-				}
-				if _, err := step.Turn.SendText(ctx, "That is a "+day.Weekday().String()+"."); err != nil {
-					return dialog.Result{}, err
-				}
+			dialog.Then(func(ctx context.Context, step *dialog.Step, day time.Time) error {
+				step.Say(ctx, "That is a "+day.Weekday().String()+".")
 				return step.End(ctx, day)
-			},
+			}),
 		),
 		dialog.NewPrompt("date", date, nil),
 	)

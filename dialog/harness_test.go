@@ -118,9 +118,7 @@ func (c *chat) stored() string {
 
 // ask returns a step that prompts.
 func ask(id string, options dialog.PromptOptions) dialog.StepFunc {
-	return func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-		return step.Prompt(ctx, id, options)
-	}
+	return func(ctx context.Context, step *dialog.Step) error { return step.Prompt(ctx, id, options) }
 }
 
 // asking returns options with a question.
@@ -129,16 +127,12 @@ func asking(question string) dialog.PromptOptions {
 }
 
 // end ends a waterfall with the last result.
-func end(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-	return step.End(ctx, step.Result)
-}
+func end(ctx context.Context, step *dialog.Step) error { return step.End(ctx, step.Result) }
 
 // say returns a step that says text and goes on with the last result.
 func say(text string) dialog.StepFunc {
-	return func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-		if _, err := step.Turn.SendText(ctx, text); err != nil {
-			return dialog.Result{}, err
-		}
+	return func(ctx context.Context, step *dialog.Step) error {
+		step.Say(ctx, text)
 		return step.Next(ctx, step.Result)
 	}
 }

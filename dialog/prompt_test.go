@@ -221,11 +221,7 @@ func TestPromptOnTheWire(t *testing.T) {
 }
 
 func TestPromptOptionsAreChecked(t *testing.T) {
-	begin := func(options any) dialog.Dialog {
-		return dialog.NewWaterfall("main", func(ctx context.Context, step *dialog.Step) (dialog.Result, error) {
-			return step.Begin(ctx, "p", options)
-		})
-	}
+	begin := func(options any) dialog.Dialog { return dialog.NewWaterfall("main", begin("p", options)) }
 	for name, c := range map[string]*chat{
 		"options of another type":         newChat(t, dialog.NewTextPrompt("p", nil), begin("What?")),
 		"no options":                      newChat(t, dialog.NewTextPrompt("p", nil), begin(nil)),

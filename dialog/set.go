@@ -40,6 +40,18 @@ func NewSet(conversation *state.Scope, dialogs ...Dialog) *Set {
 	}
 }
 
+// Handler returns a handler that runs the dialogs, as [Set.Run] does, with each
+// message. It takes no notice of other activities.
+func (s *Set) Handler(id string) bot.Handler {
+	return func(ctx context.Context, turn *bot.Turn) error {
+		if turn.Activity.Type != schema.Message {
+			return nil
+		}
+		_, err := s.Run(ctx, turn, id)
+		return err
+	}
+}
+
 // Run continues the conversation's dialogs. If there are none, or none that
 // could be continued, and the turn is a message, it begins the dialog called
 // id.

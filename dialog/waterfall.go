@@ -14,10 +14,29 @@ import (
 	"github.com/botlapse/botlapse/internal/object"
 )
 
-// A StepFunc is one step of a waterfall. It ends by returning what one of the
-// methods of step has returned, which it calls at most once; or a Result that
-// is Waiting, for the user's next text to be the next step's result.
-type StepFunc func(ctx context.Context, step *Step) (Result, error)
+// A StepFunc is one step of a waterfall. It ends with one of the methods of step
+// that say how the waterfall goes on: Prompt, Begin, Next, End, Replace or
+// CancelAll. It calls one of them, once, and returns its error. A step that calls
+// none waits: the user's next text is the result that the next step gets. [Then]
+// makes a step of a function that takes the answer to the question before.
+type StepFunc func(ctx context.Context, step *Step) error
+
+// Then returns a step that takes the result of the step before as a T, for
+// example what its prompt accepted. No result, nil, is the zero T. If the result is of
+// another type, the conversation does not stand where the step is: f is not called,
+// and the error wraps [state.ErrCorrupt], so that the conversation begins anew.
+func Then[T any](f func(ctx context.Context, step *Step, result T) error) StepFunc {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, step *Step) error {
+		result, ok := step.Result.(T)
+		if !ok && step.Result != nil {
+			return step.corrupt(fmt.Sprintf("the result is of type %T, not %T", step.Result, result))
+		}
+		return f(ctx, step, result)
+	}
+}
 
 // A Waterfall runs steps one after the other. A step that begins a prompt or
 // another dialog is followed by the next step when that has ended. After the
@@ -84,14 +103,20 @@ func (w *Waterfall) run(ctx context.Context, stack *Stack, f *frame, index int, 
 		return Result{}, &corruptError{fmt.Sprintf("waterfall %q is stored without its values", w.id)}
 	}
 	f.state.Set("stepIndex", json.RawMessage(strconv.Itoa(index)))
-	return w.steps[index](ctx, &Step{
+	step := &Step{
 		Turn:      stack.Turn,
 		Index:     index,
 		Result:    value,
 		waterfall: w,
 		stack:     stack,
 		frame:     f,
-	})
+		result:    Result{Status: Waiting},
+	}
+	err := w.steps[index](ctx, step)
+	if err == nil {
+		err = step.err
+	}
+	return step.result, err
 }
 
 // newInstanceID returns a random UUID, version 4, as JSON.
@@ -103,9 +128,11 @@ func newInstanceID() json.RawMessage {
 	return fmt.Appendf(nil, `"%x-%x-%x-%x-%x"`, b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// A Step is one step of a waterfall in a conversation. Its methods say how the
-// waterfall goes on; only one of them may be called, once, and what it returns
-// is the step's to return.
+// A Step is one step of a waterfall in a conversation, for one goroutine.
+//
+// The first error of the methods Say, Set, Prompt, Begin, Next, End, Replace and
+// CancelAll fails the step, whether the step returns it or not. After it, these
+// methods do nothing. So only what has an error of its own needs an if.
 type Step struct {
 	// Turn is the turn that is being handled.
 	Turn *bot.Turn
@@ -114,14 +141,23 @@ type Step struct {
 	Index int
 
 	// Result is what the previous step's prompt or dialog ended with, or what
-	// the previous step passed to Next. It is nil in the first step. [Answer]
-	// returns it with its type.
+	// the previous step passed to Next. It is nil in the first step. A step
+	// that is made by [Then] gets it with its type.
 	Result any
 
 	waterfall *Waterfall
 	stack     *Stack
 	frame     *frame
-	left      bool // one of the methods was called
+	left      bool   // one of the methods that go on was called,
+	result    Result // and this is what it returned
+	err       error  // the first error of the methods
+}
+
+// Say sends a text to the user.
+func (s *Step) Say(ctx context.Context, text string) {
+	if s.err == nil {
+		_, s.err = s.Turn.SendText(ctx, text)
+	}
 }
 
 // Options decodes into v what the waterfall was begun with.
@@ -132,119 +168,76 @@ func (s *Step) Options(v any) error {
 	return nil
 }
 
+// Values decodes into v, which points to a struct or a map, what the steps have
+// set. Stored values that do not fit are an error that wraps [state.ErrCorrupt]; a
+// step that returns it makes the conversation begin anew.
+func (s *Step) Values(v any) error {
+	if err := json.Unmarshal(s.frame.state.Get("values"), v); err != nil {
+		return s.corrupt(fmt.Sprintf("the values are stored as no %T", v))
+	}
+	return nil
+}
+
+// Set keeps a value for later steps and turns, under a name that [Step.Values]
+// finds it by. It is stored as JSON: what is changed in it later is not kept.
+func (s *Step) Set(name string, value any) {
+	if s.err != nil {
+		return
+	}
+	encoded, err := object.Marshal(value)
+	if err != nil {
+		s.err = fmt.Errorf("dialog: set value %q: %w", name, err)
+		return
+	}
+	values, _ := object.ParseValid(s.frame.state.Get("values")) // which was checked
+	values.Set(name, encoded)
+	s.frame.state.Set("values", values.Encode())
+}
+
 // Prompt begins the prompt called id. The next step gets the answer.
-func (s *Step) Prompt(ctx context.Context, id string, options PromptOptions) (Result, error) {
+func (s *Step) Prompt(ctx context.Context, id string, options PromptOptions) error {
 	return s.Begin(ctx, id, &options) // by reference: they are large
 }
 
 // Begin begins the dialog called id. The next step gets what it ends with.
 // What the options must be is up to the dialog; nil means none.
-func (s *Step) Begin(ctx context.Context, id string, options any) (Result, error) {
-	if err := s.leave(); err != nil {
-		return Result{}, err
-	}
-	return s.stack.Begin(ctx, id, options)
+func (s *Step) Begin(ctx context.Context, id string, options any) error {
+	return s.leave(func() (Result, error) { return s.stack.Begin(ctx, id, options) })
 }
 
 // Next runs the next step at once, with value as its result.
-func (s *Step) Next(ctx context.Context, value any) (Result, error) {
-	if err := s.leave(); err != nil {
-		return Result{}, err
-	}
-	return s.waterfall.run(ctx, s.stack, s.frame, s.Index+1, value)
+func (s *Step) Next(ctx context.Context, value any) error {
+	return s.leave(func() (Result, error) { return s.waterfall.run(ctx, s.stack, s.frame, s.Index+1, value) })
 }
 
 // End ends the waterfall with value.
-func (s *Step) End(ctx context.Context, value any) (Result, error) {
-	if err := s.leave(); err != nil {
-		return Result{}, err
-	}
-	return s.stack.End(ctx, value)
+func (s *Step) End(ctx context.Context, value any) error {
+	return s.leave(func() (Result, error) { return s.stack.End(ctx, value) })
 }
 
 // Replace ends the waterfall and begins the dialog called id in its place,
 // which may be the same one anew.
-func (s *Step) Replace(ctx context.Context, id string, options any) (Result, error) {
-	if err := s.leave(); err != nil {
-		return Result{}, err
-	}
-	return s.stack.Replace(ctx, id, options)
+func (s *Step) Replace(ctx context.Context, id string, options any) error {
+	return s.leave(func() (Result, error) { return s.stack.Replace(ctx, id, options) })
 }
 
 // CancelAll ends all dialogs of the conversation.
-func (s *Step) CancelAll(ctx context.Context) (Result, error) {
-	if err := s.leave(); err != nil {
-		return Result{}, err
-	}
-	return s.stack.CancelAll(ctx)
+func (s *Step) CancelAll(ctx context.Context) error {
+	return s.leave(func() (Result, error) { return s.stack.CancelAll(ctx) })
 }
 
-func (s *Step) leave() error {
-	if s.left {
-		return fmt.Errorf("dialog: step %d of waterfall %q goes on twice", s.Index, s.waterfall.id)
+func (s *Step) leave(on func() (Result, error)) error {
+	switch {
+	case s.err != nil:
+	case s.left:
+		s.err = fmt.Errorf("dialog: step %d of waterfall %q goes on twice", s.Index, s.waterfall.id)
+	default:
+		s.left = true
+		s.result, s.err = on()
 	}
-	s.left = true
-	return nil
+	return s.err
 }
 
 func (s *Step) corrupt(text string) error {
 	return &corruptError{fmt.Sprintf("step %d of waterfall %q: %s", s.Index, s.waterfall.id, text)}
-}
-
-// Answer returns the result of the step as a T, or the zero T if it is nil.
-// Any other result is an error that wraps [state.ErrCorrupt]: in a
-// conversation that stands where it should, the step would have got a T. A
-// step that returns the error makes the conversation begin anew.
-func Answer[T any](step *Step) (T, error) {
-	v, ok := step.Result.(T)
-	if !ok && step.Result != nil {
-		return v, step.corrupt(fmt.Sprintf("the result is of type %T, not %T", step.Result, v))
-	}
-	return v, nil
-}
-
-// A Value is the name of a value of type T that the steps of a waterfall share
-// and that is kept from turn to turn. It is stored as JSON, and is a T again
-// when it is read.
-//
-//	const age = dialog.Value[int]("age")
-//
-//	err := age.Set(step, 42)
-//	n, err := age.Get(step)
-type Value[T any] string
-
-// Get returns the value, or the zero T if it was not set. A stored value that
-// is no T is an error that wraps [state.ErrCorrupt]; a step that returns it
-// makes the conversation begin anew.
-func (v Value[T]) Get(step *Step) (T, error) {
-	var value T
-	values := step.values()
-	stored := values.Get(string(v))
-	if stored == nil {
-		return value, nil
-	}
-	if err := json.Unmarshal(stored, &value); err != nil {
-		var zero T
-		return zero, step.corrupt(fmt.Sprintf("the value %q is stored as no %T", string(v), zero))
-	}
-	return value, nil
-}
-
-// Set keeps value. What is changed in it later is not kept.
-func (v Value[T]) Set(step *Step, value T) error {
-	encoded, err := object.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("dialog: set value %q: %w", string(v), err)
-	}
-	values := step.values()
-	values.Set(string(v), encoded)
-	step.frame.state.Set("values", values.Encode())
-	return nil
-}
-
-// values returns the values as they are now: steps share them, also with those
-// that Next has run.
-func (s *Step) values() object.Object {
-	values, _ := object.ParseValid(s.frame.state.Get("values")) // which was checked
-	return values
 }

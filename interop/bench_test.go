@@ -51,7 +51,7 @@ func BenchmarkHTTPTurnOnVercel(b *testing.B) {
 	conversation := state.NewConversation(cosmos.New(account, "bot", "conversations", nil))
 	user := state.NewUser(cosmos.New(account, "bot", "users", nil))
 	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user), middleware.Expire(conversation, time.Hour, nil))
-	server := httptest.NewServer(adapter.HTTPHandler(userprofile.New(conversation, user).Handle))
+	server := httptest.NewServer(adapter.HTTPHandler(userprofile.New(conversation, user).Handler(userprofile.Root)))
 	defer server.Close()
 
 	texts := []string{"hi", "bus", "Ada", "no", "skip", "yes"}

@@ -153,7 +153,7 @@ func goTurnOn(t *testing.T, storage state.Storage, activity json.RawMessage) []a
 	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
 	channel := &bottest.Channel{}
 	adapter := bot.NewAdapter(channel, middleware.AutoSave(conversation, user))
-	if err := adapter.Process(t.Context(), a, userprofile.New(conversation, user).Handle); err != nil {
+	if err := adapter.Process(t.Context(), a, userprofile.New(conversation, user).Handler(userprofile.Root)); err != nil {
 		t.Fatal(err)
 	}
 	replies := []any{}

@@ -84,11 +84,11 @@ func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*bot
 	)
 	adapter.Logger = logger
 	adapter.MaxTurns = c.maxTurns
-	profile := userprofile.New(conversation, user)
-	profile.Dialogs.Report = func(ctx context.Context, err error) {
+	dialogs := userprofile.New(conversation, user)
+	dialogs.Report = func(ctx context.Context, err error) {
 		logger.WarnContext(ctx, "the dialog begins anew", "error", err)
 	}
-	return adapter, profile.Handle, func() func(context.Context) error {
+	return adapter, dialogs.Handler(userprofile.Root), func() func(context.Context) error {
 		if deadlines == nil {
 			return func(context.Context) error { return nil }
 		}

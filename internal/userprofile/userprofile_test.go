@@ -44,7 +44,7 @@ func (s *storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 // A chat is a conversation with the bot.
 type chat struct {
 	t       testing.TB
-	profile *userprofile.Bot
+	dialogs *dialog.Set
 	adapter *bot.Adapter
 	channel *bottest.Channel
 	storage *storage
@@ -62,8 +62,8 @@ func newChat(t testing.TB, documents map[string]json.RawMessage) *chat {
 	}
 	conversation, user := state.NewConversation(c.storage), state.NewUser(c.storage)
 	conversation.KeyForm, user.KeyForm = state.JavaScript, state.JavaScript
-	c.profile = userprofile.New(conversation, user)
-	c.profile.Dialogs.Report = func(_ context.Context, err error) { c.reports = append(c.reports, err) }
+	c.dialogs = userprofile.New(conversation, user)
+	c.dialogs.Report = func(_ context.Context, err error) { c.reports = append(c.reports, err) }
 	c.adapter = bot.NewAdapter(c.channel, middleware.AutoSave(conversation, user))
 	return c
 }
@@ -72,7 +72,7 @@ func newChat(t testing.TB, documents map[string]json.RawMessage) *chat {
 func (c *chat) process(a schema.Activity) []schema.Activity {
 	c.t.Helper()
 	c.storage.read, c.storage.written = nil, nil
-	if err := c.adapter.Process(c.t.Context(), a, c.profile.Handle); err != nil {
+	if err := c.adapter.Process(c.t.Context(), a, c.dialogs.Handler(userprofile.Root)); err != nil {
 		c.t.Fatalf("turn failed: %v", err)
 	}
 	return c.channel.Sent()
@@ -352,7 +352,7 @@ func FuzzDialogState(f *testing.F) {
 		for _, text := range []string{text, "yes"} {
 			a := message(text)
 			err := c.adapter.Process(t.Context(), a, func(ctx context.Context, turn *bot.Turn) error {
-				r, err := c.profile.Dialogs.Run(ctx, turn, "userProfileDialog")
+				r, err := c.dialogs.Run(ctx, turn, userprofile.Root)
 				if err == nil && r.Status != dialog.Waiting && r.Status != dialog.Complete {
 					t.Errorf("result %v", r)
 				}

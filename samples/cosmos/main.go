@@ -57,7 +57,7 @@ func newBot(base core.Adapter, account *cosmos.Account, database string) (*bot.A
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Grace: grace}),
 	)
-	return adapter, userprofile.New(conversation, user).Handle
+	return adapter, userprofile.New(conversation, user).Handler(userprofile.Root)
 }
 
 // run creates the containers, and serves the bot on address until ctx is done.

@@ -40,7 +40,7 @@ func newBot(base core.Adapter) (*bot.Adapter, bot.Handler) {
 		middleware.AutoSave(conversation, user),
 		middleware.Expire(conversation, 30*time.Second, nil),
 	)
-	return adapter, userprofile.New(conversation, user).Handle
+	return adapter, userprofile.New(conversation, user).Handler(userprofile.Root)
 }
 
 // run serves the bot on address until ctx is done.

@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"deadline/deadlinetest": {module + "/deadline", sdk},
 	"bottest":               {module + "/state", module + "/bot", module + "/connector", module + "/deadline", module + "/internal/wire", sdk},
 	"webhook":               {module + "/internal/outbound"},
-	"dialog":                {module + "/state", module + "/bot", module + "/internal", sdk},
+	"dialog":                {module + "/state", module + "/bot", module + "/policy", module + "/internal/object", module + "/internal/wire", sdk + "/schema"},
 	"internal/userprofile":  {module + "/state", module + "/bot", module + "/dialog", sdk + "/schema"},
 	"dialog/english":        {},
 	"interop/replicas":      {module + "/cosmos", module + "/deadline"},

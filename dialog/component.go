@@ -59,15 +59,7 @@ func (c *Component) Continue(ctx context.Context, stack *Stack) (Result, error) 
 
 // Resume implements [Dialog]: it asks again what was asked last.
 func (c *Component) Resume(ctx context.Context, stack *Stack, _ any) (Result, error) {
-	return Result{Status: Waiting}, c.reprompt(ctx, stack)
-}
-
-func (c *Component) reprompt(ctx context.Context, stack *Stack) error {
-	inner, err := c.load(stack)
-	if err != nil {
-		return err
-	}
-	return inner.reprompt(ctx)
+	return Result{Status: Waiting}, stack.reprompt(ctx, 0)
 }
 
 // load returns the component's own stack, with at least one dialog on it.

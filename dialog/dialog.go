@@ -32,6 +32,13 @@ question asked again, writes nothing.
 Like all state, it is saved by the scope: with [middleware.AutoSave], after a
 turn that did not fail.
 
+# When nobody answers
+
+A prompt may say how long it waits, and what is said then: see [PromptOptions].
+This package knows no clock. A policy says when, and middleware that carries it out
+asks a [Set] for the rest: where the conversation stands ([Set.Place]), and to ask
+again ([Set.Ask]).
+
 # Unusable state
 
 A stored stack may be of no use: it was written by a bot in another language,
@@ -93,10 +100,11 @@ type Result struct {
 // A Dialog is a part of a conversation that may take several turns. Most bots
 // do with those of this package.
 //
-// The methods are called with the dialog on top of the stack; what they must
-// remember until the next turn, they [Stack.Store]. They return what the
-// method of stack that they called last has returned, or a Result that is
-// Waiting. They must be safe for concurrent use, by different stacks.
+// The methods are called with the dialog on top of the stack. To remember something
+// until the next turn, they call [Stack.Store]. To go on, they call exactly one of
+// Begin, End, Replace and CancelAll of the stack, and return its result. To wait for
+// the user, they return Result{Status: Waiting}. They must be safe for concurrent
+// use, by different stacks.
 type Dialog interface {
 	// ID returns the name by which the dialog is begun and stored.
 	ID() string
@@ -110,11 +118,6 @@ type Dialog interface {
 	// Resume goes on after a dialog that was begun on top of this one has
 	// ended with value.
 	Resume(ctx context.Context, stack *Stack, value any) (Result, error)
-}
-
-// A reprompter can ask again what the user was asked last.
-type reprompter interface {
-	reprompt(ctx context.Context, stack *Stack) error
 }
 
 // A corruptError reports a stored stack that cannot be used. Its text holds

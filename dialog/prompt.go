@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
@@ -26,6 +27,17 @@ type PromptOptions struct {
 	// RetryPrompt is sent after an answer that was not accepted. The default,
 	// for nil, is Prompt.
 	RetryPrompt *schema.Activity
+
+	// OnSilence is what [Set.Ask] sends after a silence of the user's: the first
+	// message after the first silence, the second after the second, the last after
+	// all later ones. The default, for none and for nil, is Prompt.
+	OnSilence []*schema.Activity
+
+	// Patience is how long the user may be silent: after the question, then after
+	// each time that it was asked again. The last value is that of all later times. 0
+	// or less is for ever. It takes the place of the After of the rule since
+	// [policy.Asked]; see [policy.Place]. The default, for none, is what the rule says.
+	Patience []time.Duration
 
 	// Choices are what a choice prompt lets the user choose from, and shows in
 	// the way that suits the channel. Prompts of [NewPrompt] show them too, and
@@ -169,7 +181,7 @@ func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) 
 	if a.Type != schema.Message {
 		return Result{Status: Waiting}, nil
 	}
-	options, err := p.options(stack)
+	options, err := p.options(stack.top())
 	if err != nil {
 		return Result{}, err
 	}
@@ -192,27 +204,36 @@ func (p *Prompt[T]) Continue(ctx context.Context, stack *Stack) (Result, error) 
 	if !responded && stack.Turn.Responded() { // by the validator
 		return Result{Status: Waiting}, nil
 	}
-	return Result{Status: Waiting}, p.askStored(ctx, stack, options, true)
+	return Result{Status: Waiting}, p.askStored(ctx, stack, options, options.retryPrompt)
 }
 
 // Resume implements [Dialog]: it asks again.
 func (p *Prompt[T]) Resume(ctx context.Context, stack *Stack, _ any) (Result, error) {
-	return Result{Status: Waiting}, p.reprompt(ctx, stack)
+	return Result{Status: Waiting}, p.reprompt(ctx, stack, 0)
 }
 
-func (p *Prompt[T]) reprompt(ctx context.Context, stack *Stack) error {
-	options, err := p.options(stack)
+// A prompter is a [Prompt].
+type prompter interface {
+	options(f *frame) (storedOptions, error)
+	reprompt(ctx context.Context, stack *Stack, silence int) error
+}
+
+// reprompt asks again: after so many silences, or for another reason if silence is 0.
+func (p *Prompt[T]) reprompt(ctx context.Context, stack *Stack, silence int) error {
+	options, err := p.options(stack.top())
 	if err != nil {
 		return err
 	}
-	return p.askStored(ctx, stack, options, false)
+	var message json.RawMessage
+	if n := min(silence, len(options.onSilence)); n > 0 {
+		message = options.onSilence[n-1]
+	}
+	return p.askStored(ctx, stack, options, message)
 }
 
-func (p *Prompt[T]) askStored(ctx context.Context, stack *Stack, options storedOptions, retry bool) error {
-	prompt, ok := (*schema.Activity)(nil), true
-	if retry {
-		prompt, ok = decodePrompt(options.retryPrompt)
-	}
+// askStored sends a message that is stored, the question if it is none.
+func (p *Prompt[T]) askStored(ctx context.Context, stack *Stack, options storedOptions, message json.RawMessage) error {
+	prompt, ok := decodePrompt(message)
 	if ok && prompt == nil {
 		prompt, ok = decodePrompt(options.prompt)
 	}
@@ -247,12 +268,14 @@ func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, prompt *schema.Activi
 // decoded until they are asked again, which few are.
 type storedOptions struct {
 	prompt, retryPrompt json.RawMessage
+	onSilence           []json.RawMessage
 	choices             []Choice
+	patience            []time.Duration
 }
 
 // options returns the options that the prompt was begun with.
-func (p *Prompt[T]) options(stack *Stack) (storedOptions, error) {
-	o, ok := decodeOptions(stack.top().state.Get("options"))
+func (p *Prompt[T]) options(f *frame) (storedOptions, error) {
+	o, ok := decodeOptions(f.state.Get("options"))
 	if !ok || p.needsChoices && len(o.choices) == 0 {
 		return o, &corruptError{fmt.Sprintf("prompt %q is stored without its options", p.id)}
 	}
@@ -302,6 +325,32 @@ func encodeOptions(options *PromptOptions) (json.RawMessage, error) {
 		}
 		o.Set("choices", data)
 	}
+	// The JavaScript SDK keeps the rest and takes no notice of it.
+	if len(options.OnSilence) > 0 {
+		messages := make([]json.RawMessage, len(options.OnSilence)) // nil is null
+		for i, a := range options.OnSilence {
+			if a != nil && !wire.IsZero(a) {
+				data, err := encodePrompt(a)
+				if err != nil {
+					return nil, err
+				}
+				messages[i] = data
+			}
+		}
+		data, err := object.Marshal(messages)
+		if err != nil {
+			return nil, err
+		}
+		o.Set("onSilence", data)
+	}
+	if len(options.Patience) > 0 {
+		texts := make([]string, len(options.Patience))
+		for i, d := range options.Patience {
+			texts[i] = d.String()
+		}
+		data, _ := object.Marshal(texts) // strings always encode
+		o.Set("patience", data)
+	}
 	return o.Encode(), nil
 }
 
@@ -328,8 +377,31 @@ func decodeOptions(data json.RawMessage) (options storedOptions, ok bool) {
 	if !isPrompt(options.prompt) || !isPrompt(options.retryPrompt) {
 		return options, false
 	}
-	options.choices, ok = decodeChoices(o.Get("choices"))
-	return options, ok
+	if options.choices, ok = decodeChoices(o.Get("choices")); !ok {
+		return options, false
+	}
+	// What follows is not the JavaScript SDK's. A bot that gives its prompts options
+	// of these names may mean something else.
+	options.patience = decodePatience(o.Get("patience"))
+	if messages, _ := object.Elements(o.Get("onSilence")); !slices.ContainsFunc(messages, func(m json.RawMessage) bool { return !isPrompt(m) }) {
+		options.onSilence = messages
+	}
+	return options, true
+}
+
+// decodePatience reads an array of durations such as "5s", nil if it is none.
+func decodePatience(data json.RawMessage) []time.Duration {
+	elements, _ := object.Elements(data)
+	var patience []time.Duration
+	for _, element := range elements {
+		text, _ := object.String(element)
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return nil
+		}
+		patience = append(patience, d)
+	}
+	return patience
 }
 
 // isPrompt reports whether data is of a type that a question is stored as.

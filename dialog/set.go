@@ -106,20 +106,26 @@ func (s *Set) Cancel(ctx context.Context) error {
 	return err
 }
 
-// load returns the conversation's stack: an empty one if what is stored cannot
-// be used.
+// load returns the conversation's stack. If what is stored cannot be used, it
+// drops that, and returns an empty one.
 func (s *Set) load(ctx context.Context, turn *bot.Turn) (*Stack, error) {
+	stack, err := s.read(ctx, turn)
+	if !isCorrupt(err) {
+		return stack, err
+	}
+	stack = newStack(turn, s.dialogs)
+	_, err = s.save(ctx, stack, Result{}, err)
+	return stack, err
+}
+
+// read returns the stored stack, or an error if that cannot be used.
+func (s *Set) read(ctx context.Context, turn *bot.Turn) (*Stack, error) {
 	stack := newStack(turn, s.dialogs)
 	data, ok, err := s.stored.Get(ctx)
-	if err != nil || !ok {
-		return stack, err
+	if err == nil && ok {
+		err = stack.decode(data)
 	}
-	if err := stack.decode(data); err != nil {
-		stack = newStack(turn, s.dialogs)
-		_, err = s.save(ctx, stack, Result{}, err)
-		return stack, err
-	}
-	return stack, nil
+	return stack, err
 }
 
 // save stores the stack that a dialog has left with r and err. If err is that

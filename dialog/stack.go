@@ -234,10 +234,32 @@ func (s *Stack) pop() {
 	}
 }
 
-// reprompt asks again what the dialog on top asked last.
-func (s *Stack) reprompt(ctx context.Context) error {
-	if r, ok := s.top().dialog.(reprompter); ok {
-		return r.reprompt(ctx, s)
+// innermost returns the stack of the innermost component, or s if the dialog on
+// top is none.
+func (s *Stack) innermost() (*Stack, error) {
+	for len(s.frames) > 0 {
+		c, ok := s.top().dialog.(*Component)
+		if !ok {
+			break
+		}
+		inner, err := c.load(s)
+		if err != nil {
+			return nil, err
+		}
+		s = inner
+	}
+	return s, nil
+}
+
+// reprompt has the prompt that waits, if there is one, ask again: after so many
+// silences, or for another reason if silence is 0.
+func (s *Stack) reprompt(ctx context.Context, silence int) error {
+	s, err := s.innermost()
+	if err != nil || len(s.frames) == 0 {
+		return err
+	}
+	if p, ok := s.top().dialog.(prompter); ok {
+		return p.reprompt(ctx, s, silence)
 	}
 	return nil
 }

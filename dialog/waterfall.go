@@ -87,20 +87,29 @@ func (w *Waterfall) Continue(ctx context.Context, stack *Stack) (Result, error) 
 // Resume implements [Dialog]. The value is the next step's result.
 func (w *Waterfall) Resume(ctx context.Context, stack *Stack, value any) (Result, error) {
 	f := stack.top()
-	index, err := strconv.Atoi(string(f.state.Get("stepIndex")))
-	if err != nil || index < 0 || index >= len(w.steps) {
-		return Result{}, &corruptError{fmt.Sprintf("waterfall %q is stored at a step that it does not have", w.id)}
+	index, err := w.index(f)
+	if err != nil {
+		return Result{}, err
 	}
 	return w.run(ctx, stack, f, index+1, value)
+}
+
+// index returns the step at which the waterfall is stored.
+func (w *Waterfall) index(f *frame) (int, error) {
+	index, err := strconv.Atoi(string(f.state.Get("stepIndex")))
+	if err != nil || index < 0 || index >= len(w.steps) {
+		return 0, &corruptError{fmt.Sprintf("waterfall %q is stored at a step that it does not have", w.id)}
+	}
+	if _, ok := object.ParseValid(f.state.Get("values")); !ok {
+		return 0, &corruptError{fmt.Sprintf("waterfall %q is stored without its values", w.id)}
+	}
+	return index, nil
 }
 
 // run runs the step of the given index.
 func (w *Waterfall) run(ctx context.Context, stack *Stack, f *frame, index int, value any) (Result, error) {
 	if index == len(w.steps) {
 		return stack.End(ctx, value)
-	}
-	if _, ok := object.ParseValid(f.state.Get("values")); !ok {
-		return Result{}, &corruptError{fmt.Sprintf("waterfall %q is stored without its values", w.id)}
 	}
 	f.state.Set("stepIndex", json.RawMessage(strconv.Itoa(index)))
 	step := &Step{

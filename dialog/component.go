@@ -11,6 +11,12 @@ import (
 // their ids mean nothing outside, while they can begin dialogs from outside
 // too. The component ends when the last of them ends, with its value.
 type Component struct {
+	// OnTimeout, if not empty, is the id of the dialog, one of the component's own
+	// or of those around it, that [policy.Target] stands for while the component is
+	// under way, unless something in it names another one. It must be set before
+	// the component is handed to [NewSet].
+	OnTimeout string
+
 	id      string
 	initial string
 	dialogs registry
@@ -41,8 +47,12 @@ func (c *Component) Begin(ctx context.Context, stack *Stack, options any) (Resul
 	if stack.depth == maxDepth {
 		return Result{}, fmt.Errorf("dialog: %w: %d components within each other", ErrLoop, maxDepth)
 	}
+	path := []string{c.initial}
+	if o, ok := options.(elsewhere); ok {
+		path, options = o.path, o.options
+	}
 	f, inner := stack.top(), stack.child(c.dialogs)
-	r, err := inner.Begin(ctx, c.initial, options)
+	r, err := inner.beginPath(ctx, path, options)
 	return c.finish(ctx, stack, f, inner, r, err)
 }
 

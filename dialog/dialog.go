@@ -36,8 +36,8 @@ turn that did not fail.
 
 A prompt may say how long it waits, and what is said then: see [PromptOptions].
 This package knows no clock. A policy says when, and middleware that carries it out
-asks a [Set] for the rest: where the conversation stands ([Set.Place]), and to ask
-again ([Set.Ask]).
+asks a [Set] for the rest: where the conversation stands ([Set.Place]), to ask again
+([Set.Ask]), which dialog to go to ([Set.Target]), and to begin it ([Set.Goto]).
 
 # Unusable state
 

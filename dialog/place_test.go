@@ -120,7 +120,8 @@ func TestADialogThatInterruptsIsOnThePath(t *testing.T) {
 	}
 }
 
-// unusable are stored stacks that no dialogs can use.
+// unusable are stored stacks that no dialogs can use, at least not those of
+// targetsOf.
 var unusable = map[string]string{
 	"no object":                        `[]`,
 	"an unknown id":                    `{"dialogStack":[{"id":"x","state":{}}]}`,
@@ -142,14 +143,23 @@ var unusable = map[string]string{
 func TestAStackThatCannotBeUsedIsNoDialog(t *testing.T) {
 	for name, stack := range unusable {
 		t.Run(name, func(t *testing.T) {
-			c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("main", wait), dialog.NewComponent("outer", "main", dialog.NewWaterfall("main", wait)))
+			c := newChat(t, targetsOf(1)...)
 			c.store(stack)
 			if place := c.place(); len(place.Path) > 0 || len(place.Patience) > 0 {
 				t.Errorf("the place is %+v", place)
 			}
-			said := c.silence(func(ctx context.Context, turn *bot.Turn) error { return c.set.Ask(ctx, turn, 1) })
+			said := c.silence(func(ctx context.Context, turn *bot.Turn) error {
+				target, err1 := c.set.Target(ctx)
+				if target != "timeout" {
+					t.Errorf("the target is %q", target)
+				}
+				return errors.Join(err1, c.set.Ask(ctx, turn, 1))
+			})
 			if len(said) > 0 || len(c.reports) > 0 || c.storage.writes > 0 || c.stored() != stack {
 				t.Errorf("said %q, reported %v, stored %s", said, c.reports, c.stored())
+			}
+			if said := c.goTo(policy.Open{Action: policy.Action{Goto: policy.Target}}, nil); !slices.Equal(said, []string{"13"}) {
+				t.Errorf("the target said %q", said)
 			}
 		})
 	}
@@ -157,11 +167,16 @@ func TestAStackThatCannotBeUsedIsNoDialog(t *testing.T) {
 
 // TestErrorsOfTheStorageAreNotTakenForNoDialog.
 func TestErrorsOfTheStorageAreNotTakenForNoDialog(t *testing.T) {
-	c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("main", wait), dialog.NewComponent("outer", "main", dialog.NewWaterfall("main", wait)))
+	c := newChat(t, targetsOf(1)...)
 	c.storage.err = errors.New("disk on fire")
 	for name, f := range map[string]func(context.Context, *bot.Turn) error{
-		"Place": func(ctx context.Context, _ *bot.Turn) error { _, err := c.set.Place(ctx); return err },
-		"Ask":   func(ctx context.Context, turn *bot.Turn) error { return c.set.Ask(ctx, turn, 1) },
+		"Place":  func(ctx context.Context, _ *bot.Turn) error { _, err := c.set.Place(ctx); return err },
+		"Target": func(ctx context.Context, _ *bot.Turn) error { _, err := c.set.Target(ctx); return err },
+		"Ask":    func(ctx context.Context, turn *bot.Turn) error { return c.set.Ask(ctx, turn, 1) },
+		"Goto": func(ctx context.Context, turn *bot.Turn) error {
+			_, err := c.set.Goto(ctx, turn, policy.Open{Action: policy.Action{Goto: "main"}}, nil)
+			return err
+		},
 	} {
 		c.handler = f
 		if _, err := c.process(message("x")); !errors.Is(err, c.storage.err) {

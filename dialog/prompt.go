@@ -39,6 +39,10 @@ type PromptOptions struct {
 	// [policy.Asked]; see [policy.Place]. The default, for none, is what the rule says.
 	Patience []time.Duration
 
+	// OnTimeout, if not empty, is the id of the dialog that [policy.Target] stands
+	// for while the prompt waits. It must be one that whoever asks could begin.
+	OnTimeout string
+
 	// Choices are what a choice prompt lets the user choose from, and shows in
 	// the way that suits the channel. Prompts of [NewPrompt] show them too, and
 	// hand them to their recognizer. Other prompts do not look at them.
@@ -166,6 +170,9 @@ func (p *Prompt[T]) Begin(ctx context.Context, stack *Stack, options any) (Resul
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: there are no choices", p.id)
 	}
 	encoded, err := encodeOptions(o)
+	if err == nil && o.OnTimeout != "" {
+		err = stack.checkTarget(o.OnTimeout)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("dialog: begin prompt %q: %w", p.id, err)
 	}
@@ -271,6 +278,7 @@ type storedOptions struct {
 	onSilence           []json.RawMessage
 	choices             []Choice
 	patience            []time.Duration
+	onTimeout           string
 }
 
 // options returns the options that the prompt was begun with.
@@ -351,6 +359,9 @@ func encodeOptions(options *PromptOptions) (json.RawMessage, error) {
 		data, _ := object.Marshal(texts) // strings always encode
 		o.Set("patience", data)
 	}
+	if options.OnTimeout != "" {
+		o.Set("onTimeout", quote(options.OnTimeout))
+	}
 	return o.Encode(), nil
 }
 
@@ -382,6 +393,7 @@ func decodeOptions(data json.RawMessage) (options storedOptions, ok bool) {
 	}
 	// What follows is not the JavaScript SDK's. A bot that gives its prompts options
 	// of these names may mean something else.
+	options.onTimeout, _ = object.String(o.Get("onTimeout"))
 	options.patience = decodePatience(o.Get("patience"))
 	if messages, _ := object.Elements(o.Get("onSilence")); !slices.ContainsFunc(messages, func(m json.RawMessage) bool { return !isPrompt(m) }) {
 		options.onSilence = messages

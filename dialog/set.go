@@ -31,13 +31,15 @@ type Set struct {
 }
 
 // NewSet returns a set of dialogs that keeps its stacks in the conversation
-// state. It panics if conversation or a dialog is nil, or if two dialogs have
-// the same id.
+// state. It panics if conversation or a dialog is nil, if two dialogs have the
+// same id, or if an OnTimeout names a dialog that there is not.
 func NewSet(conversation *state.Scope, dialogs ...Dialog) *Set {
-	return &Set{
+	s := &Set{
 		dialogs: newRegistry(dialogs),
 		stored:  state.NewProperty[json.RawMessage](conversation, propertyName),
 	}
+	newStack(nil, s.dialogs).mustFindTargets()
+	return s
 }
 
 // Handler returns a handler that runs the dialogs, as [Set.Run] does, with each

@@ -118,19 +118,21 @@ func TestAskWithAQuestionThatCannotBeReadDoesNothing(t *testing.T) {
 }
 
 func TestStoredFormOfWhatJavaScriptDoesNotKnow(t *testing.T) {
-	c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("main",
+	c := newChat(t, dialog.NewTextPrompt("p", nil), dialog.NewWaterfall("later"), dialog.NewWaterfall("main",
 		func(ctx context.Context, step *dialog.Step) error {
+			step.OnTimeout("later")
 			return step.Prompt(ctx, "p", dialog.PromptOptions{
 				Prompt:    dialog.Text("What?"),
 				OnSilence: []*schema.Activity{dialog.Text("<Hello>?"), nil, {Text: "Hello?", Speak: "Hello"}},
 				Patience:  []time.Duration{5 * time.Second, 1500 * time.Millisecond, 0, -time.Second},
+				OnTimeout: "later",
 			})
 		}, ask("p", asking("Why?"))))
 	c.say("hi")
 	got := instanceID.ReplaceAllString(c.stored(), `"instanceId":"I"`)
-	want := `{"dialogStack":[{"id":"main","state":{"options":{},"values":{"instanceId":"I"},"stepIndex":0}},` +
+	want := `{"dialogStack":[{"id":"main","state":{"options":{},"values":{"instanceId":"I"},"stepIndex":0,"onTimeout":{"0":"later"}}},` +
 		`{"id":"p","state":{"options":{"prompt":"What?","onSilence":["<Hello>?",null,{"text":"Hello?","speak":"Hello","inputHint":"expectingInput"}],` +
-		`"patience":["5s","1.5s","0s","-1s"]},"state":{}}}]}`
+		`"patience":["5s","1.5s","0s","-1s"],"onTimeout":"later"},"state":{}}}]}`
 	if got != want {
 		t.Errorf("stored\n%s, want\n%s", got, want)
 	}

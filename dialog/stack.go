@@ -169,6 +169,14 @@ func (s *Stack) find(id string) Dialog {
 	return nil
 }
 
+// checkTarget returns an error if there is no dialog called id for an OnTimeout.
+func (s *Stack) checkTarget(id string) error {
+	if s.find(id) == nil {
+		return fmt.Errorf("dialog: OnTimeout %q: %w", id, ErrNotFound)
+	}
+	return nil
+}
+
 // top returns the frame of the dialog on top.
 func (s *Stack) top() *frame { return s.frames[len(s.frames)-1] }
 

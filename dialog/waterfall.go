@@ -42,6 +42,12 @@ func Then[T any](f func(ctx context.Context, step *Step, result T) error) StepFu
 // another dialog is followed by the next step when that has ended. After the
 // last step the waterfall ends with the last result.
 type Waterfall struct {
+	// OnTimeout, if not empty, is the id of the dialog that [policy.Target]
+	// stands for while the waterfall is under way, unless the step or the prompt
+	// that waits names another one. It must be set before the waterfall is handed
+	// to [NewSet].
+	OnTimeout string
+
 	id    string
 	steps []StepFunc
 }
@@ -112,6 +118,7 @@ func (w *Waterfall) run(ctx context.Context, stack *Stack, f *frame, index int, 
 		return stack.End(ctx, value)
 	}
 	f.state.Set("stepIndex", json.RawMessage(strconv.Itoa(index)))
+	f.state.Delete("onTimeout")
 	step := &Step{
 		Turn:      stack.Turn,
 		Index:     index,
@@ -128,6 +135,16 @@ func (w *Waterfall) run(ctx context.Context, stack *Stack, f *frame, index int, 
 	return step.result, err
 }
 
+// stepTarget returns what [Step.OnTimeout] has set for the step at which the waterfall
+// is stored, "" if nothing.
+func (w *Waterfall) stepTarget(f *frame) string {
+	var id string
+	if targets, ok := object.ParseValid(f.state.Get("onTimeout")); ok {
+		id, _ = object.String(targets.Get(string(f.state.Get("stepIndex"))))
+	}
+	return id
+}
+
 // newInstanceID returns a random UUID, version 4, as JSON.
 func newInstanceID() json.RawMessage {
 	var b [16]byte
@@ -139,7 +156,7 @@ func newInstanceID() json.RawMessage {
 
 // A Step is one step of a waterfall in a conversation, for one goroutine.
 //
-// The first error of the methods Say, Set, Prompt, Begin, Next, End, Replace and
+// The first error of the methods Say, Set, OnTimeout, Prompt, Begin, Next, End, Replace and
 // CancelAll fails the step, whether the step returns it or not. After it, these
 // methods do nothing. So only what has an error of its own needs an if.
 type Step struct {
@@ -201,6 +218,19 @@ func (s *Step) Set(name string, value any) {
 	values, _ := object.ParseValid(s.frame.state.Get("values")) // which was checked
 	values.Set(name, encoded)
 	s.frame.state.Set("values", values.Encode())
+}
+
+// OnTimeout sets the id of the dialog that [policy.Target] stands for until the
+// next step, unless what this step begins names another one. The dialog must be
+// one that the step can begin.
+func (s *Step) OnTimeout(id string) {
+	if s.err == nil {
+		s.err = s.stack.checkTarget(id)
+	}
+	if s.err == nil {
+		// Of that step only: another SDK goes on to the next one, and leaves this.
+		s.frame.state.Set("onTimeout", fmt.Appendf(nil, `{"%d":%s}`, s.Index, quote(id)))
+	}
 }
 
 // Prompt begins the prompt called id. The next step gets the answer.

@@ -353,9 +353,10 @@ func FuzzDialogState(f *testing.F) {
 			a := message(text)
 			err := c.adapter.Process(t.Context(), a, func(ctx context.Context, turn *bot.Turn) error {
 				place, err1 := c.dialogs.Place(ctx)
-				err := errors.Join(err1, c.dialogs.Ask(ctx, turn, 1))
-				if err != nil || len(place.Path) == 0 && turn.Responded() {
-					t.Errorf("at %q something was said: %v; error %v", place.Path, turn.Responded(), err)
+				target, err2 := c.dialogs.Target(ctx)
+				err := errors.Join(err1, err2, c.dialogs.Ask(ctx, turn, 1))
+				if err != nil || len(place.Path) == 0 && (target != "" || turn.Responded()) {
+					t.Errorf("at %q the target is %q, and something was said: %v; error %v", place.Path, target, turn.Responded(), err)
 				}
 				r, err := c.dialogs.Run(ctx, turn, userprofile.Root)
 				if err == nil && r.Status != dialog.Waiting && r.Status != dialog.Complete {

@@ -37,7 +37,8 @@ turn that did not fail.
 A prompt may say how long it waits, and what is said then: see [PromptOptions].
 This package knows no clock. A policy says when, and middleware that carries it out
 asks a [Set] for the rest: where the conversation stands ([Set.Place]), to ask again
-([Set.Ask]), which dialog to go to ([Set.Target]), and to begin it ([Set.Goto]).
+([Set.Ask]), which dialog to go to ([Set.Target]), to begin it ([Set.Goto]), and
+whether a turn put the question that waits ([Set.Question]).
 
 # Unusable state
 

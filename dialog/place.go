@@ -92,5 +92,36 @@ func (s *Set) Ask(ctx context.Context, turn *bot.Turn, n int) error {
 	if isCorrupt(err) {
 		return nil // as without a dialog
 	}
+	if err == nil {
+		s.note(stack)
+	}
 	return err
+}
+
+// Question says at the end of a turn what the turn did about the question that
+// waits: whether a prompt waits, whether the turn put it or put it again, and whether
+// the turn sent something. Speaks and Spoken are left to the caller.
+func (s *Set) Question(ctx context.Context, turn *bot.Turn) (policy.Question, error) {
+	stack, err := s.stand(ctx, turn)
+	if err != nil {
+		return policy.Question{}, err
+	}
+	q := policy.Question{Sent: turn.Responded()}
+	if stack != nil {
+		_, q.Waits = stack.top().dialog.(prompter)
+	}
+	q.Put = q.Waits && turn.Value(putKey{s}) != nil
+	return q, nil
+}
+
+// putKey is the key of a turn's value that tells that a prompt of the set asked in
+// it. Whichever prompt waits at the end of such a turn asked last: one that was
+// below another asks again when it is on top again.
+type putKey struct{ set *Set }
+
+// note keeps in the turn whether a prompt asked.
+func (s *Set) note(stack *Stack) {
+	if stack.counts.put {
+		stack.Turn.SetValue(putKey{s}, true)
+	}
 }

@@ -150,10 +150,11 @@ func TestAStackThatCannotBeUsedIsNoDialog(t *testing.T) {
 			}
 			said := c.silence(func(ctx context.Context, turn *bot.Turn) error {
 				target, err1 := c.set.Target(ctx)
-				if target != "timeout" {
-					t.Errorf("the target is %q", target)
+				question, err2 := c.set.Question(ctx, turn)
+				if target != "timeout" || question.Waits {
+					t.Errorf("the target is %q, the question %+v", target, question)
 				}
-				return errors.Join(err1, c.set.Ask(ctx, turn, 1))
+				return errors.Join(err1, err2, c.set.Ask(ctx, turn, 1))
 			})
 			if len(said) > 0 || len(c.reports) > 0 || c.storage.writes > 0 || c.stored() != stack {
 				t.Errorf("said %q, reported %v, stored %s", said, c.reports, c.stored())
@@ -170,9 +171,10 @@ func TestErrorsOfTheStorageAreNotTakenForNoDialog(t *testing.T) {
 	c := newChat(t, targetsOf(1)...)
 	c.storage.err = errors.New("disk on fire")
 	for name, f := range map[string]func(context.Context, *bot.Turn) error{
-		"Place":  func(ctx context.Context, _ *bot.Turn) error { _, err := c.set.Place(ctx); return err },
-		"Target": func(ctx context.Context, _ *bot.Turn) error { _, err := c.set.Target(ctx); return err },
-		"Ask":    func(ctx context.Context, turn *bot.Turn) error { return c.set.Ask(ctx, turn, 1) },
+		"Place":    func(ctx context.Context, _ *bot.Turn) error { _, err := c.set.Place(ctx); return err },
+		"Target":   func(ctx context.Context, _ *bot.Turn) error { _, err := c.set.Target(ctx); return err },
+		"Question": func(ctx context.Context, turn *bot.Turn) error { _, err := c.set.Question(ctx, turn); return err },
+		"Ask":      func(ctx context.Context, turn *bot.Turn) error { return c.set.Ask(ctx, turn, 1) },
 		"Goto": func(ctx context.Context, turn *bot.Turn) error {
 			_, err := c.set.Goto(ctx, turn, policy.Open{Action: policy.Action{Goto: "main"}}, nil)
 			return err

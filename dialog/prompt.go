@@ -252,6 +252,7 @@ func (p *Prompt[T]) askStored(ctx context.Context, stack *Stack, options storedO
 
 // ask sends the question.
 func (p *Prompt[T]) ask(ctx context.Context, stack *Stack, prompt *schema.Activity, choices []Choice) error {
+	stack.counts.put = true
 	var a schema.Activity
 	if prompt != nil {
 		a = *prompt

@@ -143,6 +143,7 @@ func (s *Set) save(ctx context.Context, stack *Stack, r Result, err error) (Resu
 	if r.Status == Complete || r.Status == Cancelled {
 		stack.frames = nil // also if a dialog only says so
 	}
+	s.note(stack)
 	return r, s.stored.Set(ctx, stack.encode())
 }
 

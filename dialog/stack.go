@@ -75,9 +75,15 @@ type Stack struct {
 	dialogs registry
 	parent  *Stack // the stack that the component is on; nil for that of a Set
 	depth   int
-	begun   *int // dialogs begun in this turn, on all stacks
+	counts  *counts
 	frames  []*frame
 	root    object.Object // what is stored besides the frames
+}
+
+// counts are what a turn does on a stack and on those of its components.
+type counts struct {
+	begun int  // dialogs
+	put   bool // a prompt asked, or asked again
 }
 
 // A frame is one dialog on a stack.
@@ -89,12 +95,12 @@ type frame struct {
 
 // newStack returns an empty stack for one turn.
 func newStack(turn *bot.Turn, dialogs registry) *Stack {
-	return &Stack{Turn: turn, dialogs: dialogs, begun: new(int)}
+	return &Stack{Turn: turn, dialogs: dialogs, counts: &counts{}}
 }
 
 // child returns an empty stack for the component on top of s.
 func (s *Stack) child(dialogs registry) *Stack {
-	return &Stack{Turn: s.Turn, dialogs: dialogs, parent: s, depth: s.depth + 1, begun: s.begun}
+	return &Stack{Turn: s.Turn, dialogs: dialogs, parent: s, depth: s.depth + 1, counts: s.counts}
 }
 
 // decode fills an empty stack from its stored form.
@@ -187,7 +193,7 @@ func (s *Stack) Begin(ctx context.Context, id string, options any) (Result, erro
 	if d == nil {
 		return Result{}, fmt.Errorf("dialog: begin %q: %w", id, ErrNotFound)
 	}
-	if *s.begun++; *s.begun > maxDialogs {
+	if s.counts.begun++; s.counts.begun > maxDialogs {
 		return Result{}, fmt.Errorf("dialog: begin %q: %w: %d begun in one turn", id, ErrLoop, maxDialogs)
 	}
 	f := &frame{dialog: d}

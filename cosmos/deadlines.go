@@ -383,6 +383,15 @@ func (d *Deadlines) Entries(ctx context.Context, yield func(deadline.Entry) bool
 	return nil
 }
 
+// Ready reports, by nil, that the container can be read. It reads an item that is
+// not there, for one request unit.
+func (d *Deadlines) Ready(ctx context.Context) error {
+	if _, _, err := d.container.read(ctx, d.shards[0].name, "ready"); err != nil {
+		return fmt.Errorf("cosmos: deadlines: %w", err)
+	}
+	return nil
+}
+
 // headStart returns how long others leave a deadline to the one that armed it:
 // not all equally long, lest they fight for it.
 func (d *Deadlines) headStart(it *item) int64 {

@@ -26,13 +26,20 @@ type storages struct {
 	deadlines          deadline.Store
 }
 
-// readDeadlines reports whether the deadlines can be read, if they are not in this
-// process.
-func (s *storages) readDeadlines(ctx context.Context) error {
-	if d, ok := s.deadlines.(*cosmos.Deadlines); ok {
-		return d.Entries(ctx, func(deadline.Entry) bool { return false })
+// reads returns one point read of each store: what costs least, and shows that the
+// store answers.
+func (s *storages) reads() []func(context.Context) error {
+	of := func(storage state.Storage) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := storage.Read(ctx, []string{"readyz"})
+			return err
+		}
 	}
-	return nil
+	reads := []func(context.Context) error{of(s.conversation), of(s.user)}
+	if d, ok := s.deadlines.(*cosmos.Deadlines); ok { // others are in this process
+		reads = append(reads, d.Ready)
+	}
+	return reads
 }
 
 // openLocal opens the state file, if there is to be one. The storages must be

@@ -19,15 +19,17 @@ const (
 // A probe answers whether the bot is ready.
 type probe struct {
 	logger *slog.Logger
-	look   func(context.Context) error
+	base   func(context.Context) error   // asks no store
+	reads  []func(context.Context) error // each reads once from one store
 
 	looking chan struct{} // holds a value while somebody looks, for whom the rest is
 	at      time.Time     // when the last look ended
 	err     error         // its result
+	read    int           // how many reads have succeeded
 }
 
-func newProbe(logger *slog.Logger, look func(context.Context) error) *probe {
-	return &probe{logger: logger, look: look, looking: make(chan struct{}, 1)}
+func newProbe(logger *slog.Logger, base func(context.Context) error, reads ...func(context.Context) error) *probe {
+	return &probe{logger: logger, base: base, reads: reads, looking: make(chan struct{}, 1)}
 }
 
 func (p *probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -52,4 +54,21 @@ func (p *probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	io.WriteString(w, "ready\n")
+}
+
+// look reads from one store, because reads cost money and anybody may ask: from
+// the next one each time, and from one that fails until it does not. Only the
+// first round is made at once, so that the first answer is about all stores.
+func (p *probe) look(ctx context.Context) error {
+	if err := p.base(ctx); err != nil {
+		return err
+	}
+	for {
+		if err := p.reads[p.read%len(p.reads)](ctx); err != nil {
+			return err
+		}
+		if p.read++; p.read >= len(p.reads) {
+			return nil
+		}
+	}
 }

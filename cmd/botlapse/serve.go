@@ -90,11 +90,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	mux.Handle("/api/messages", adapter.HTTPHandler(handle))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
 	mux.Handle("GET /metrics", measured)
-	mux.Handle("GET /readyz", newProbe(logger, func(ctx context.Context) error {
-		_, errConversation := kept.conversation.Read(ctx, []string{"readyz"})
-		_, errUser := kept.user.Read(ctx, []string{"readyz"})
-		return errors.Join(base.Ready(ctx), errConversation, errUser, kept.readDeadlines(ctx))
-	}))
+	mux.Handle("GET /readyz", newProbe(logger, base.Ready, kept.reads()...))
 	server := &http.Server{
 		Handler:           mux,
 		TLSConfig:         c.tls,

@@ -38,6 +38,16 @@ type Sender interface {
 	SendActivity(ctx context.Context, a schema.Activity) (id string, err error)
 }
 
+// An Authenticator is a base adapter that says for which app it lets requests in.
+// Conversations that were stored while it let in anybody are not written to by
+// themselves, because their serviceUrl would be sent the app's token: see
+// [Adapter.AppID].
+type Authenticator interface {
+	// AppID returns the id of the app whose tokens ParseRequest demands, and
+	// with whose tokens the base sends. It is "" if requests need no token.
+	AppID() string
+}
+
 // An Adapter runs turns: it surrounds a handler with middleware and sends what
 // the handler says through a base adapter. It is itself a core.Adapter, so it
 // can take the place of the base in a bot that exists.
@@ -144,6 +154,16 @@ func (a *Adapter) Continue(ctx context.Context, ref schema.ConversationReference
 		return h(ctx, turn)
 	}
 	return a.run(ctx, turn)
+}
+
+// AppID returns the id of the app for which the base adapter authenticates
+// requests, "" if it does not, or is no [Authenticator]. An activity that the
+// program passes to [Adapter.Process] counts as one that the base has let in.
+func (a *Adapter) AppID() string {
+	if base, ok := a.base.(Authenticator); ok {
+		return base.AppID()
+	}
+	return ""
 }
 
 // turnKey is the key of the *Turn in a context.

@@ -160,6 +160,9 @@ func Value(v any) map[string]any {
 	return map[string]any{"": v}
 }
 
+// Adapter returns the adapter that runs the turn.
+func (t *Turn) Adapter() *Adapter { return t.adapter }
+
 // Arrived returns when the activity arrived, before it waited for its turn.
 func (t *Turn) Arrived() time.Time { return t.arrived }
 

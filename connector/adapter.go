@@ -188,6 +188,15 @@ func (a *Adapter) Ready(ctx context.Context) error {
 	return errors.Join(a.verifier.channel.ready(ctx), err)
 }
 
+// AppID returns the id of the app whose tokens requests must bring and sends carry,
+// "" without credentials. It makes the adapter a bot.Authenticator.
+func (a *Adapter) AppID() string {
+	if a.opts.App == nil {
+		return ""
+	}
+	return a.opts.App.ID
+}
+
 // ParseRequest checks that a request is authentic, and reads its activity.
 //
 // With credentials, the token in the request's one Authorization header must be

@@ -176,6 +176,7 @@ type item struct {
 	Due       time.Time                    `json:"due"`
 	Ready     int64                        `json:"ready,omitempty"` // when it can be claimed, in Unix milliseconds; 0 if it is parked
 	Reference schema.ConversationReference `json:"reference"`
+	App       string                       `json:"app,omitempty"`
 	Token     string                       `json:"token,omitempty"` // of the claim; "" if there is none
 	Attempts  int                          `json:"attempts,omitempty"`
 	Parked    string                       `json:"parked,omitempty"`
@@ -185,7 +186,7 @@ type item struct {
 }
 
 func (it *item) deadline() deadline.Deadline {
-	return deadline.Deadline{Key: it.Key, Due: it.Due, Reference: it.Reference}
+	return deadline.Deadline{Key: it.Key, Due: it.Due, Reference: it.Reference, App: it.App}
 }
 
 // milliseconds rounds t up. It is never 0.
@@ -235,7 +236,7 @@ func (d *Deadlines) Arm(ctx context.Context, dl deadline.Deadline) error {
 	if err != nil {
 		return fmt.Errorf("cosmos: arm %q: %w", dl.Key, err)
 	}
-	it := &item{ID: id, Shard: s.name, Key: dl.Key, Due: dl.Due.UTC(), Ready: milliseconds(dl.Due), Reference: dl.Reference, By: d.instance}
+	it := &item{ID: id, Shard: s.name, Key: dl.Key, Due: dl.Due.UTC(), Ready: milliseconds(dl.Due), Reference: dl.Reference, App: dl.App, By: d.instance}
 	_, err = d.write(ctx, it, "")
 	s.lower(it.Ready) // also if it is an error: it may be there
 	if err != nil {

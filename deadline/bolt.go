@@ -32,6 +32,7 @@ type boltEntry struct {
 	Due       time.Time                    `json:"due"`
 	Ready     time.Time                    `json:"ready"`
 	Reference schema.ConversationReference `json:"reference"`
+	App       string                       `json:"app,omitempty"`
 	Token     uint64                       `json:"token,omitempty"`
 	Attempts  int                          `json:"attempts,omitempty"`
 	Parked    string                       `json:"parked,omitempty"`
@@ -138,7 +139,7 @@ func (b *Bolt) Arm(ctx context.Context, d Deadline) error {
 		if err != nil {
 			old = nil // what cannot be read is replaced
 		}
-		return t.put(d.Key, old, &boltEntry{Due: d.Due, Ready: d.Due, Reference: d.Reference})
+		return t.put(d.Key, old, &boltEntry{Due: d.Due, Ready: d.Due, Reference: d.Reference, App: d.App})
 	})
 }
 
@@ -180,7 +181,7 @@ func (b *Bolt) Claim(ctx context.Context, after, now time.Time, lease time.Durat
 			if err := t.put(key, e, &changed); err != nil {
 				return err
 			}
-			claims = append(claims, Claim{Deadline{key, e.Due, e.Reference}, strconv.FormatUint(changed.Token, 36), e.Attempts})
+			claims = append(claims, Claim{Deadline{key, e.Due, e.Reference, e.App}, strconv.FormatUint(changed.Token, 36), e.Attempts})
 		}
 		next = t.next(from)
 		return nil
@@ -254,7 +255,7 @@ func (b *Bolt) Entries(ctx context.Context, yield func(Entry) bool) error {
 			if err := json.Unmarshal(v, &e); err != nil { // it is not claimed any more
 				e.Parked = "corrupt: " + err.Error()
 			}
-			entry := Entry{Deadline: Deadline{string(k), e.Due, e.Reference}, Attempts: e.Attempts, Parked: e.Parked}
+			entry := Entry{Deadline: Deadline{string(k), e.Due, e.Reference, e.App}, Attempts: e.Attempts, Parked: e.Parked}
 			if e.Token != 0 {
 				entry.Leased = e.Ready
 			}

@@ -94,7 +94,7 @@ func (d *Deadlines) Arm(ctx context.Context, turn *bot.Turn, due time.Time) erro
 	}
 	arming, cancel := context.WithTimeout(ctx, armTimeout)
 	defer cancel()
-	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Reference: ref}); err != nil {
+	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Reference: ref, App: turn.Adapter().AppID()}); err != nil {
 		// What fails at once, perhaps for this conversation alone, holds nobody up.
 		if arming.Err() != nil && ctx.Err() == nil {
 			d.away.Store(time.Now().Add(armPause).UnixNano())

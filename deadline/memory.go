@@ -33,12 +33,17 @@ type memoryEntry struct {
 	key          string
 	due          int64 // in Unix nanoseconds
 	ready        int64 // when it can be claimed: due, or the end of the lease
-	common       unique.Handle[schema.ConversationReference]
+	common       unique.Handle[memoryCommon]
 	conversation string // its id
 	user         string // its fields, as encodeUser puts them
 	index        int    // in the queue
 	queue        *queue // nil if it is parked
 	rest         *memoryRest
+}
+
+type memoryCommon struct {
+	reference schema.ConversationReference
+	app       string
 }
 
 // A memoryRest is what most entries have not. It is not changed.
@@ -51,20 +56,21 @@ type memoryRest struct {
 var noRest = &memoryRest{}
 
 func (e *memoryEntry) deadline() Deadline {
-	ref := e.common.Value()
+	common := e.common.Value()
+	ref := common.reference
 	ref.Conversation.ID = e.conversation
 	ref.User = decodeUser(e.user)
-	return Deadline{Key: e.key, Due: fromNanoseconds(e.due), Reference: ref}
+	return Deadline{Key: e.key, Due: fromNanoseconds(e.due), Reference: ref, App: common.app}
 }
 
 // setReference keeps a reference.
-func (e *memoryEntry) setReference(ref schema.ConversationReference) {
+func (e *memoryEntry) setReference(ref schema.ConversationReference, app string) {
 	e.user, e.conversation = encodeUser(ref.User), ref.Conversation.ID
 	if i := strings.Index(e.key, e.conversation); i >= 0 {
 		e.conversation = e.key[i : i+len(e.conversation)]
 	}
 	ref.User, ref.Conversation.ID = schema.ChannelAccount{}, ""
-	e.common = unique.Make(ref)
+	e.common = unique.Make(memoryCommon{ref, app})
 }
 
 // encodeUser puts the fields of an account one behind the other, each with its
@@ -102,7 +108,7 @@ func (m *Memory) Arm(ctx context.Context, d Deadline) error {
 	if e == nil {
 		e = &memoryEntry{key: d.Key}
 	}
-	e.setReference(d.Reference)
+	e.setReference(d.Reference, d.App)
 	m.byKey[d.Key] = e
 	e.due, e.rest = nanoseconds(d.Due), noRest
 	m.enqueue(e, e.due)

@@ -103,6 +103,9 @@ const (
 	gathering = 250 * time.Millisecond
 )
 
+// errForeign reports a deadline that no turn was run for.
+var errForeign = errors.New("the conversation reference did not come with a token of this app: nothing is sent to it")
+
 // errStopped reports a turn that was not begun since the runner is closed.
 var errStopped = errors.New("runner closed")
 
@@ -162,6 +165,27 @@ func NewRunner(deadlines *Deadlines, adapter *bot.Adapter, opts *Options) *Runne
 	r.slots = make(chan struct{}, o.Concurrency)
 	go r.run()
 	return r
+}
+
+// Foreign returns how many deadlines there are whose conversation reference did not
+// come with a token of the adapter's app, because it was stored without
+// credentials or with those of another app. Nothing is sent to those: when they
+// come due, they are parked. It looks at all deadlines.
+func (r *Runner) Foreign(ctx context.Context) (n int, err error) {
+	err = r.deadlines.store.Entries(ctx, func(e Entry) bool {
+		if r.isForeign(e.Deadline) {
+			n++
+		}
+		return true
+	})
+	return n, err
+}
+
+// isForeign reports whether the token of the adapter's app must not be sent to the
+// conversation: whoever has made its serviceUrl up would get it.
+func (r *Runner) isForeign(d Deadline) bool {
+	app := r.adapter.AppID()
+	return app != "" && d.App != app
 }
 
 // Close stops the runner: it claims nothing more, and waits for running turns.
@@ -390,7 +414,7 @@ func (r *Runner) settle(c Claim, again time.Time, attempts int, failed error) {
 		err = move(paused.until, c.Attempts)
 	case failed != nil && (r.turns.Err() != nil || errors.Is(failed, errStopped)): // given up by Close
 		err = move(c.Due, c.Attempts)
-	case failed != nil && c.Attempts+1 >= r.options.MaxAttempts:
+	case errors.Is(failed, errForeign), failed != nil && c.Attempts+1 >= r.options.MaxAttempts:
 		count = parked
 		if err = store.Park(ctx, c, failed.Error()); err == nil {
 			r.options.Logger.Error("a deadline is parked", r.about(c, failed)...)

@@ -38,6 +38,7 @@ const (
 type channel struct {
 	core.Adapter
 	begin time.Time
+	app   string // "" for a base that lets in anybody
 	fail  func(a schema.Activity) error
 
 	mu   sync.Mutex
@@ -55,6 +56,8 @@ func (c *channel) SendActivity(_ context.Context, a schema.Activity) (id string,
 	c.sent = append(c.sent, fmt.Sprintf("%v %s: %s", time.Since(c.begin), a.Conversation.ID, a.Text))
 	return "", nil
 }
+
+func (c *channel) AppID() string { return c.app }
 
 // take returns what was sent since the last call.
 func (c *channel) take() []string {

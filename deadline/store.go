@@ -17,6 +17,7 @@ type Deadline struct {
 	Key       string    // of the conversation's state
 	Due       time.Time // with the precision of a millisecond at least
 	Reference schema.ConversationReference
+	App       string // for which the reference was authenticated, "" for none
 }
 
 // A Claim is a deadline that is due, held for the time of a lease.

@@ -44,6 +44,9 @@ type look struct {
 // It returns when the conversation is to be looked at again, the zero time for
 // never, and as which attempt.
 func (r *Runner) look(ctx context.Context, c Claim, late bool) (again time.Time, attempts int, err error) {
+	if r.isForeign(c.Deadline) {
+		return time.Time{}, 0, errForeign
+	}
 	l := &look{Runner: r, claim: c, late: late}
 	if err := l.run(ctx); err != nil || !l.waits {
 		return l.again, l.attempts, l.over(err)

@@ -40,6 +40,66 @@ func breakable(storage state.Storage) (*statetest.Faults, *atomic.Bool) {
 	}}, away
 }
 
+// TestD3AReferenceWithoutTheTokenOfTheAppIsNotSentTo: somebody may have planted it
+// while the bot let in anybody, and would be sent the token. It gets no turn either.
+func TestD3AReferenceWithoutTheTokenOfTheAppIsNotSentTo(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		armed, now string // the app
+		told       bool
+	}{
+		{"without credentials, all are told", "", "", true},
+		{"with credentials, what came without is not", "", "app", false},
+		{"what came with a token of the app is told", "app", "app", true},
+		{"what came with one of another app is not", "other", "app", false},
+		{"without credentials no token can get lost", "app", "", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShared()
+				s.channel.app = test.armed
+				first := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
+				first.say(t, "a")
+				if err := first.runner.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				faults := &statetest.Faults{Storage: s.storage}
+				s.storage, s.channel = faults, &channel{begin: s.channel.begin, app: test.now}
+				second := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
+				foreign, err := second.runner.Foreign(t.Context())
+				if want := map[bool]int{false: 1}[test.told]; err != nil || foreign != want {
+					t.Errorf("counted are %d, want %d: %v", foreign, want, err)
+				}
+				time.Sleep(timeout)
+				if test.told {
+					expect(t, s.channel, "30m0s a: Goodbye.")
+					expectNone(t, s.store)
+					return
+				}
+				expect(t, s.channel)
+				if n := faults.Count(statetest.Read) + faults.Count(statetest.Write); n > 0 {
+					t.Errorf("it has had a turn, with %d calls of the storage", n)
+				}
+				s.store.Entries(t.Context(), func(e deadline.Entry) bool {
+					if !strings.Contains(e.Parked, "did not come with a token of this app") {
+						t.Errorf("left is %+v", e)
+					}
+					return true
+				})
+				if logs := second.log.String(); strings.Count(logs, "\n") != 1 || !strings.Contains(logs, "a deadline is parked") || !strings.Contains(logs, "did not come with a token of this app") {
+					t.Errorf("logged was\n%s", logs)
+				}
+
+				// Who writes with a token is told again.
+				second.say(t, "a")
+				s.channel.take()
+				time.Sleep(timeout)
+				expect(t, s.channel, "1h0m0s a: Goodbye.")
+			})
+		})
+	}
+}
+
 // TestOnlyTheConversationOfTheDeadlinesIsAskedAbout, and no other scope that
 // expires too.
 func TestOnlyTheConversationOfTheDeadlinesIsAskedAbout(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
@@ -105,6 +106,33 @@ func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*bot
 			Redeliver:   c.expireProactiveRedeliver,
 			Logger:      logger,
 		})
-		return runner.Close
+		stopCounting := warnOfForeign(runner, adapter, logger)
+		return func(ctx context.Context) error {
+			stopCounting()
+			return runner.Close(ctx)
+		}
+	}
+}
+
+// warnOfForeign says how many conversations will not be told of their expiry,
+// because others than channels may have made them up.
+func warnOfForeign(runner *deadline.Runner, adapter *bot.Adapter, logger *slog.Logger) (stop func()) {
+	if adapter.AppID() == "" {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var counting sync.WaitGroup
+	counting.Go(func() {
+		switch n, err := runner.Foreign(ctx); {
+		case ctx.Err() != nil:
+		case err != nil:
+			logger.Warn("deadlines cannot be counted", "error", err)
+		case n > 0:
+			logger.Warn("there are deadlines whose conversation reference did not come with a token of MicrosoftAppId: nothing will be sent to them", "deadlines", n)
+		}
+	})
+	return func() {
+		cancel()
+		counting.Wait()
 	}
 }

@@ -155,6 +155,48 @@ func TestServeWithCredentials(t *testing.T) {
 	}
 }
 
+// TestD3APlantedServiceURLIsNotSentTheToken has somebody plant a serviceUrl while
+// the bot lets in anybody, and gives the bot credentials then.
+func TestD3APlantedServiceURLIsNotSentTheToken(t *testing.T) {
+	c := newCloud(t)
+	var planted atomic.Int64
+	network := transport(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != "planted.test" {
+			return c.RoundTrip(r)
+		}
+		planted.Add(1)
+		return &http.Response{StatusCode: http.StatusCreated, Body: io.NopCloser(strings.NewReader(`{"id":"r1"}`)), Request: r}, nil
+	})
+	set := map[string]string{"STATE_FILE": filepath.Join(t.TempDir(), "state.db"), "ExpireAfterSeconds": "1", "ExpireProactiveMessage": "Goodbye."}
+	s := startWith(t, and(set, "ALLOW_UNAUTHENTICATED", "true"), network)
+	if code, body := ask(t, http.DefaultClient, "POST", s.url, "", strings.Replace(message("m1"), "smba.test", "planted.test", 1)); code != 200 || planted.Load() != 1 {
+		t.Fatalf("answer is %d %s", code, body)
+	}
+	s.wait(t)
+	s = startWith(t, and(set, "MicrosoftAppId", testApp, "MicrosoftAppType", "SingleTenant", "MicrosoftAppTenantId", testTenant, "MicrosoftAppPassword", "swordfish"), network)
+	for range 100_000 {
+		if strings.Contains(s.logs.String(), "a deadline is parked") {
+			break
+		}
+		ask(t, http.DefaultClient, "GET", strings.TrimSuffix(s.url, "/api/messages")+"/healthz", "", "")
+	}
+	http.DefaultClient.CloseIdleConnections()
+	s.wait(t)
+	if n := planted.Load(); n != 1 {
+		t.Errorf("%d requests were made to the planted serviceUrl, want one, before there were credentials", n)
+	}
+	for _, want := range []string{"nothing will be sent to them\" deadlines=1", "a deadline is parked", "did not come with a token of this app"} {
+		if logs := s.logs.String(); !strings.Contains(logs, want) {
+			t.Errorf("logged was\n%s, want %q", logs, want)
+		}
+	}
+}
+
+// A transport is a function that makes requests.
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 func TestServeIsNotReadyWithoutKeysAndToken(t *testing.T) {
 	c := newCloud(t)
 	c.down.Store(true)

@@ -82,7 +82,7 @@ func reference(key string) schema.ConversationReference {
 
 func (s *subject) arm(key string, after time.Duration) {
 	s.Helper()
-	s.must(s.store.Arm(s.Context(), deadline.Deadline{Key: key, Due: s.now.Add(after), Reference: reference(key)}))
+	s.must(s.store.Arm(s.Context(), deadline.Deadline{Key: key, Due: s.now.Add(after), Reference: reference(key), App: "app of " + key}))
 }
 
 // claim returns the claims at a time, and checks whose they are.
@@ -114,7 +114,7 @@ func due(t *testing.T, s *subject) {
 func contents(t *testing.T, s *subject) {
 	s.arm("a", time.Minute)
 	c := s.claim(time.Hour, 10, "a")[0]
-	if !c.Due.Equal(s.now.Add(time.Minute)) || c.Reference != reference("a") || c.Token == "" || c.Attempts != 0 {
+	if !c.Due.Equal(s.now.Add(time.Minute)) || c.Reference != reference("a") || c.App != "app of a" || c.Token == "" || c.Attempts != 0 {
 		t.Errorf("the claim is %+v", c)
 	}
 }
@@ -174,7 +174,7 @@ func moved(t *testing.T, s *subject) {
 	c := s.claim(0, 10, "a")[0]
 	s.must(s.store.Move(t.Context(), c, s.now.Add(time.Hour), 3))
 	s.claim(time.Hour-time.Millisecond, 10)
-	if c := s.claim(time.Hour, 10, "a")[0]; c.Attempts != 3 || !c.Due.Equal(s.now.Add(time.Hour)) || c.Reference != reference("a") {
+	if c := s.claim(time.Hour, 10, "a")[0]; c.Attempts != 3 || !c.Due.Equal(s.now.Add(time.Hour)) || c.Reference != reference("a") || c.App != "app of a" {
 		t.Errorf("the claim is %+v", c)
 	}
 	s.wantLost(s.store.Move(t.Context(), c, s.now, 0))
@@ -283,7 +283,7 @@ func entries(t *testing.T, s *subject) {
 	n := 0
 	s.must(s.store.Entries(t.Context(), func(e deadline.Entry) bool {
 		n++
-		if (e.Key == "0") == e.Leased.IsZero() || e.Reference != reference(e.Key) {
+		if (e.Key == "0") == e.Leased.IsZero() || e.Reference != reference(e.Key) || e.App != "app of "+e.Key {
 			t.Errorf("an entry is %+v", e)
 		}
 		return true

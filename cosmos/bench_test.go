@@ -121,7 +121,7 @@ func BenchmarkExpiries(b *testing.B) {
 					b.Fatalf("%d are claimed", len(claims))
 				}
 				for _, c := range claims {
-					if err := d.Finish(b.Context(), c); err != nil {
+					if err := d.Settle(b.Context(), c, remove); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -114,7 +114,7 @@ type look struct {
 // something may be due. What others have claimed meanwhile it leaves out, and
 // goes on with what comes next. Where a part of the requests fail it returns
 // the claims that were made all the same, and an error only if there are none.
-func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
+func (d *Deadlines) Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, time.Time{}, err
 	}
@@ -129,18 +129,18 @@ func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.
 	for i, s := range d.shards {
 		looks[i] = &look{shard: s}
 	}
-	errs := each(d.parallel, looks, func(l *look) error {
+	errs := each(defaultParallel, looks, func(l *look) error {
 		var known bool
 		if l.next, known = l.shard.known(now, d.refresh); known && l.next > now.UnixMilli() {
 			return nil
 		}
 		l.missed = l.shard.ask()
 		// What comes first is spread evenly over the shards, most of the time.
-		return d.find(finding, l, after, now, max(leastPage, limit/4+8)+1)
+		return d.find(finding, l, now, max(leastPage, limit/4+8)+1)
 	})
 	due := eligible(looks, now)
 	if short := slices.DeleteFunc(slices.Clone(looks), func(l *look) bool { return !l.isShort(due, limit) }); len(short) > 0 {
-		errs = append(errs, each(d.parallel, short, func(l *look) error { return d.find(finding, l, after, now, limit+1) })...)
+		errs = append(errs, each(defaultParallel, short, func(l *look) error { return d.find(finding, l, now, limit+1) })...)
 		due = eligible(looks, now)
 	}
 
@@ -148,7 +148,7 @@ func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.
 	for len(claims) < limit && len(due) > 0 && ctx.Err() == nil {
 		batch := due[:min(limit-len(claims), len(due))]
 		due = due[len(batch):]
-		errs = append(errs, each(d.parallel, batch, func(c *candidate) error { return d.claim(ctx, c, now, lease) })...)
+		errs = append(errs, each(defaultParallel, batch, func(c *candidate) error { return d.claim(ctx, c, now, lease) })...)
 		for _, c := range batch {
 			if c.won {
 				claims = append(claims, deadline.Claim{Deadline: c.deadline(), Token: c.Token, Attempts: c.Attempts})
@@ -158,7 +158,7 @@ func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.
 
 	next := now.Add(lookahead).UnixMilli()
 	for _, l := range looks {
-		next = min(next, l.conclude(after, now))
+		next = min(next, l.conclude(now))
 	}
 	if len(errs) > 0 {
 		if len(claims) == 0 {
@@ -173,17 +173,11 @@ func (d *Deadlines) Claim(ctx context.Context, after, now time.Time, lease time.
 }
 
 // find asks a shard for what comes first, a number of items.
-func (d *Deadlines) find(ctx context.Context, l *look, after, now time.Time, n int) error {
-	from := int64(0)
-	if !after.IsZero() {
-		from = after.UnixMilli()
-	}
-	parameters := []azcosmos.QueryParameter{
-		{Name: "@n", Value: n}, {Name: "@after", Value: from}, {Name: "@until", Value: now.Add(lookahead).UnixMilli()},
-	}
+func (d *Deadlines) find(ctx context.Context, l *look, now time.Time, n int) error {
+	parameters := []azcosmos.QueryParameter{{Name: "@n", Value: n}, {Name: "@until", Value: now.Add(lookahead).UnixMilli()}}
 	l.found, l.last = nil, math.MaxInt64
 	rows := 0
-	err := d.container.query(ctx, l.shard.name, "SELECT TOP @n * FROM c WHERE c.ready <= @until AND c.ready > @after ORDER BY c.ready", parameters, n, func(data []byte) bool {
+	err := d.container.query(ctx, l.shard.name, "SELECT TOP @n * FROM c WHERE c.ready <= @until ORDER BY c.ready", parameters, n, func(data []byte) bool {
 		rows++
 		c := &candidate{}
 		if json.Unmarshal(data, &c.item) == nil { // else it must not keep the others from being claimed
@@ -237,7 +231,7 @@ func (d *Deadlines) claim(ctx context.Context, c *candidate, now time.Time, leas
 
 // conclude returns when there may be something to claim in the shard, and keeps
 // that for later.
-func (l *look) conclude(after, now time.Time) (next int64) {
+func (l *look) conclude(now time.Time) (next int64) {
 	if l.missed == nil {
 		return l.next
 	}
@@ -252,9 +246,7 @@ func (l *look) conclude(after, now time.Time) (next int64) {
 	if l.failed {
 		failed = now
 		next = min(next, now.Add(findPause).UnixMilli())
-	}
-	if l.failed || !after.IsZero() { // which says nothing of what came due earlier
-		at = time.Time{}
+		at = time.Time{} // nothing is known
 	}
 	return l.shard.learn(l.missed, at, next, failed)
 }

@@ -1,7 +1,7 @@
 package cosmos
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,8 +18,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/azcosmos"
-	"github.com/infracloudio/msbotbuilder-go/schema"
-
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/internal/object"
 	"github.com/botlapse/botlapse/state"
@@ -26,23 +25,17 @@ import (
 
 // DeadlinesOptions are options of [NewDeadlines].
 type DeadlinesOptions struct {
+	// Queue is the name of the queue. Scopes of one bot, each with deadlines of
+	// its own, can share a container under different names. The default, for "",
+	// is a queue like any other.
+	Queue string
+
 	// KeySuffix is put at the end of the name of each partition, so that several
 	// bots can share a container: each sees only the deadlines of its own. It
-	// must be the same in all replicas of a bot, and have no character that ids
-	// must not have.
+	// must be the same in all replicas of a bot.
+	//
+	// Queue and KeySuffix must not have characters that ids must not have.
 	KeySuffix string
-
-	// Parallel is how many requests one call makes at once. The default, for
-	// 0, is 16.
-	Parallel int
-
-	// Refresh is for how long a Claim believes what an earlier one has found
-	// out: that there is nothing to claim in a partition yet. So long a deadline
-	// that another process has armed may go unnoticed, on top of its time; those
-	// of the same process are known at once. The default, for 0, is 5 s. Negative
-	// means that each Claim asks all partitions, and that no process gives way to
-	// another one.
-	Refresh time.Duration
 }
 
 const (
@@ -50,7 +43,9 @@ const (
 	// on it, and it can never change.
 	shards = 8
 
-	defaultRefresh = 5 * time.Second
+	// refresh is for how long a Claim believes what an earlier one has found out:
+	// that there is nothing to claim in a partition yet.
+	refresh = 5 * time.Second
 
 	// settleAttempts is how often a claim is settled that is still held, but of
 	// a version that is not the current one.
@@ -61,7 +56,7 @@ const (
 // processes. The container has the partition key /shard, an index on /ready and
 // no default time to live: an [Initializer] makes one.
 //
-// A deadline is one item. The items of a bot are in 8 partitions, by a hash of
+// A deadline is one item. The items of a queue are in 8 partitions, by a hash of
 // the key, and are found by queries that each ask one of them. Every change but
 // Arm is conditional on the version of the item, so that of all processes one
 // has a claim, whatever the consistency level of the account. A claim ends by
@@ -71,13 +66,12 @@ const (
 //
 // A deadline is claimed by the process that armed it, if that asks in time;
 // others give it a head start of up to half a second. What another process has
-// armed is found by the first Claim after [DeadlinesOptions].Refresh, or 30 s
-// before it is due.
+// armed is found within 5 s, and before it is due if it was armed 30 s before.
 //
 // In request units of an item of 1 KB, to arm a deadline costs about 6, to claim
-// it about 10, and to finish it about 6, or 10 to renew, move or park it. A query
+// it about 10, and to remove it about 6, or 10 to settle it otherwise. A query
 // costs about 3: one for each partition in which something may be due, and for
-// all 8 of them once in a Refresh, if Claim is called as often.
+// all 8 of them once in 5 s, if Claim is called as often.
 //
 // Of an account with several write regions, all replicas must write to the same
 // one: versions are compared within a region.
@@ -98,15 +92,14 @@ const (
 // a *[StatusError]; see also [Retryable]. Deadlines is safe for concurrent use.
 type Deadlines struct {
 	container container
-	parallel  int
-	refresh   time.Duration
-	instance  string // tells this one from those of other processes
+	refresh   time.Duration // negative: each Claim asks all partitions, and gives way to nobody
+	instance  string        // tells this one from those of other processes
 	shards    [shards]*shard
 	held      recent[holding] // by token
 }
 
 // NewDeadlines returns the deadlines in a container, to which it does not
-// connect yet. It panics if the account is nil, a name is empty, or the suffix
+// connect yet. It panics if the account is nil, a name is empty, or the options
 // cannot be used.
 func NewDeadlines(account *Account, database, container string, opts *DeadlinesOptions) *Deadlines {
 	if account == nil || database == "" || container == "" {
@@ -116,18 +109,18 @@ func NewDeadlines(account *Account, database, container string, opts *DeadlinesO
 	if opts != nil {
 		o = *opts
 	}
-	if escape(o.KeySuffix) != o.KeySuffix {
-		panic("cosmos: the key suffix has characters that ids must not have")
+	if escape(o.KeySuffix) != o.KeySuffix || escape(o.Queue) != o.Queue {
+		panic("cosmos: the key suffix or the queue has characters that ids must not have")
 	}
-	d := &Deadlines{
-		parallel: cmp.Or(max(o.Parallel, 0), defaultParallel),
-		refresh:  cmp.Or(o.Refresh, defaultRefresh),
-		instance: rand.Text(),
+	partition := o.KeySuffix
+	if o.Queue != "" {
+		partition += "/" + o.Queue // which no suffix has
 	}
+	d := &Deadlines{refresh: refresh, instance: rand.Text()}
 	d.container.account, d.container.database, d.container.name = account, database, container
 	d.container.fits = deadlinesLayout
 	for i := range d.shards {
-		d.shards[i] = newShard(strconv.Itoa(i) + o.KeySuffix)
+		d.shards[i] = newShard(strconv.Itoa(i) + partition)
 	}
 	return d
 }
@@ -170,23 +163,22 @@ func indexesReady(p *azcosmos.IndexingPolicy) bool {
 
 // An item is a deadline as it is stored.
 type item struct {
-	ID        string                       `json:"id"`
-	Shard     string                       `json:"shard"`
-	Key       string                       `json:"key"`
-	Due       time.Time                    `json:"due"`
-	Ready     int64                        `json:"ready,omitempty"` // when it can be claimed, in Unix milliseconds; 0 if it is parked
-	Reference schema.ConversationReference `json:"reference"`
-	App       string                       `json:"app,omitempty"`
-	Token     string                       `json:"token,omitempty"` // of the claim; "" if there is none
-	Attempts  int                          `json:"attempts,omitempty"`
-	Parked    string                       `json:"parked,omitempty"`
-	By        string                       `json:"by"` // the instance that has set Ready, but for a lease
-	WriteID   string                       `json:"writeId,omitempty"`
-	ETag      string                       `json:"_etag,omitempty"` // not written
+	ID       string    `json:"id"`
+	Shard    string    `json:"shard"`
+	Key      string    `json:"key"`
+	Due      time.Time `json:"due"`
+	Ready    int64     `json:"ready,omitempty"` // when it can be claimed, in Unix milliseconds; 0 if it is parked
+	Data     []byte    `json:"data,omitempty"`
+	Token    string    `json:"token,omitempty"` // of the claim; "" if there is none
+	Attempts int       `json:"attempts,omitempty"`
+	Parked   string    `json:"parked,omitempty"`
+	By       string    `json:"by"` // the instance that has set Ready, but for a lease
+	WriteID  string    `json:"writeId,omitempty"`
+	ETag     string    `json:"_etag,omitempty"` // not written
 }
 
 func (it *item) deadline() deadline.Deadline {
-	return deadline.Deadline{Key: it.Key, Due: it.Due, Reference: it.Reference, App: it.App}
+	return deadline.Deadline{Key: it.Key, Due: it.Due, Data: bytes.Clone(it.Data)}
 }
 
 // milliseconds rounds t up. It is never 0.
@@ -236,7 +228,7 @@ func (d *Deadlines) Arm(ctx context.Context, dl deadline.Deadline) error {
 	if err != nil {
 		return fmt.Errorf("cosmos: arm %q: %w", dl.Key, err)
 	}
-	it := &item{ID: id, Shard: s.name, Key: dl.Key, Due: dl.Due.UTC(), Ready: milliseconds(dl.Due), Reference: dl.Reference, App: dl.App, By: d.instance}
+	it := &item{ID: id, Shard: s.name, Key: dl.Key, Due: dl.Due.UTC(), Ready: milliseconds(dl.Due), Data: dl.Data, By: d.instance}
 	_, err = d.write(ctx, it, "")
 	s.lower(it.Ready) // also if it is an error: it may be there
 	if err != nil {
@@ -265,13 +257,37 @@ func (d *Deadlines) load(ctx context.Context, s *shard, id string) (*item, strin
 	return it, etag, nil
 }
 
-// settle changes the item of a claim; a change of nil removes it. WriteID is the
-// same whenever the same is to be done to a claim.
-func (d *Deadlines) settle(ctx context.Context, verb string, c deadline.Claim, writeID string, change func(*item)) error {
+// Settle implements [deadline.Store].
+func (d *Deadlines) Settle(ctx context.Context, c deadline.Claim, o deadline.Outcome) error {
+	// A write id is the same whenever the same is to be done to a claim.
+	attempts := strconv.Itoa(o.Attempts)
+	switch {
+	case !o.Held.IsZero():
+		return d.settle(ctx, c, rand.Text(), func(it *item) { it.Ready = milliseconds(o.Held) })
+	case !o.Due.IsZero():
+		return d.settle(ctx, c, writeID("move", c.Token, o.Due.String(), attempts), func(it *item) {
+			it.Due, it.Ready, it.Token, it.Attempts, it.By = o.Due.UTC(), milliseconds(o.Due), "", o.Attempts, d.instance
+		})
+	case o.Parked != "":
+		return d.settle(ctx, c, writeID("park", c.Token, o.Parked, attempts), func(it *item) {
+			it.Ready, it.Token, it.Attempts, it.Parked = 0, "", o.Attempts, o.Parked
+		})
+	}
+	return d.settle(ctx, c, writeID("remove", c.Token), nil)
+}
+
+// writeID returns what is the same whenever the same is to be done.
+func writeID(what ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(what, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
+// settle changes the item of a claim; a change of nil removes it.
+func (d *Deadlines) settle(ctx context.Context, c deadline.Claim, writeID string, change func(*item)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	failed := func(err error) error { return fmt.Errorf("cosmos: %s %q: %w", verb, c.Key, err) }
+	failed := func(err error) error { return fmt.Errorf("cosmos: settle %q: %w", c.Key, err) }
 	s, id, err := d.place(c.Key)
 	if err != nil {
 		return failed(err)
@@ -324,64 +340,35 @@ func (d *Deadlines) settle(ctx context.Context, verb string, c deadline.Claim, w
 	return failed(fmt.Errorf("%w: others change it all the time", state.ErrConflict))
 }
 
-// Renew implements [deadline.Store].
-func (d *Deadlines) Renew(ctx context.Context, c deadline.Claim, now time.Time, lease time.Duration) error {
-	return d.settle(ctx, "renew", c, rand.Text(), func(it *item) { it.Ready = milliseconds(now.Add(lease)) })
-}
-
-// writeID returns what is the same whenever the same is to be done.
-func writeID(what ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(what, "\x00")))
-	return hex.EncodeToString(sum[:])
-}
-
-// Finish implements [deadline.Store].
-func (d *Deadlines) Finish(ctx context.Context, c deadline.Claim) error {
-	return d.settle(ctx, "finish", c, "finish "+c.Token, nil)
-}
-
-// Move implements [deadline.Store].
-func (d *Deadlines) Move(ctx context.Context, c deadline.Claim, due time.Time, attempts int) error {
-	return d.settle(ctx, "move", c, writeID("move", c.Token, due.String(), strconv.Itoa(attempts)), func(it *item) {
-		it.Due, it.Ready, it.Token, it.Attempts, it.By = due.UTC(), milliseconds(due), "", attempts, d.instance
-	})
-}
-
-// Park implements [deadline.Store].
-func (d *Deadlines) Park(ctx context.Context, c deadline.Claim, reason string) error {
-	return d.settle(ctx, "park", c, writeID("park", c.Token, reason), func(it *item) {
-		it.Ready, it.Token, it.Parked = 0, "", reason
-	})
-}
-
-// Entries implements [deadline.Store], by queries of one partition after the
-// other.
-func (d *Deadlines) Entries(ctx context.Context, yield func(deadline.Entry) bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	for _, s := range d.shards {
-		enough := false
-		err := d.container.query(ctx, s.name, "SELECT * FROM c", nil, -1, func(data []byte) bool {
-			var it item
-			if err := json.Unmarshal(data, &it); err != nil { // it is not claimed any more
-				it.Parked = "corrupt: " + err.Error()
-			}
-			e := deadline.Entry{Deadline: it.deadline(), Attempts: it.Attempts, Parked: it.Parked}
-			if it.Token != "" {
-				e.Leased = time.UnixMilli(it.Ready)
-			}
-			enough = !yield(e)
-			return !enough
-		})
-		if err != nil {
-			return fmt.Errorf("cosmos: list: %w", err)
+// All implements [deadline.Store], by queries of one partition after the other.
+func (d *Deadlines) All(ctx context.Context) iter.Seq2[deadline.Entry, error] {
+	return func(yield func(deadline.Entry, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(deadline.Entry{}, err)
+			return
 		}
-		if enough {
-			break
+		for _, s := range d.shards {
+			enough := false
+			err := d.container.query(ctx, s.name, "SELECT * FROM c", nil, -1, func(data []byte) bool {
+				var it item
+				if err := json.Unmarshal(data, &it); err != nil { // it is not claimed any more
+					it.Parked = "corrupt: " + err.Error()
+				}
+				e := deadline.Entry{Deadline: it.deadline(), Attempts: it.Attempts, Parked: it.Parked}
+				if it.Token != "" {
+					e.Leased = time.UnixMilli(it.Ready)
+				}
+				enough = !yield(e, nil)
+				return !enough
+			})
+			if err != nil {
+				yield(deadline.Entry{}, fmt.Errorf("cosmos: list: %w", err))
+			}
+			if enough || err != nil {
+				return
+			}
 		}
 	}
-	return nil
 }
 
 // Ready reports, by nil, that the container can be read. It reads an item that is

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,8 +13,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
@@ -29,15 +28,22 @@ func newDeadlines(t testing.TB, server *cosmostest.Server, opts *cosmos.Deadline
 	return cosmos.NewDeadlines(newAccount(t, server), "bot", "deadlines", opts)
 }
 
-// always has a Claim ask all partitions, and the claims of all be equal.
-var always = &cosmos.DeadlinesOptions{Refresh: -1}
-
 const lease = 30 * time.Second
+
+// The outcomes of a claim.
+var remove deadline.Outcome
+
+func hold(until time.Time) deadline.Outcome { return deadline.Outcome{Held: until} }
+
+func move(due time.Time, attempts int) deadline.Outcome {
+	return deadline.Outcome{Due: due, Attempts: attempts}
+}
+
+func park(reason string) deadline.Outcome { return deadline.Outcome{Parked: reason} }
 
 func arm(t testing.TB, d deadline.Store, key string, due time.Time) {
 	t.Helper()
-	reference := schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: key}}
-	if err := d.Arm(context.Background(), deadline.Deadline{Key: key, Due: due, Reference: reference}); err != nil {
+	if err := d.Arm(context.Background(), deadline.Deadline{Key: key, Due: due, Data: []byte(key)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -45,7 +51,7 @@ func arm(t testing.TB, d deadline.Store, key string, due time.Time) {
 // claim returns the claims at now, and when to ask again.
 func claim(t testing.TB, d deadline.Store, limit int) ([]deadline.Claim, time.Time) {
 	t.Helper()
-	claims, next, err := d.Claim(context.Background(), time.Time{}, time.Now(), lease, limit)
+	claims, next, err := d.Claim(context.Background(), time.Now(), lease, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,14 +67,13 @@ func keysOf(claims []deadline.Claim) (keys []string) {
 
 func entryOf(t testing.TB, d deadline.Store, key string) (found deadline.Entry) {
 	t.Helper()
-	err := d.Entries(context.Background(), func(e deadline.Entry) bool {
+	for e, err := range d.All(context.Background()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if e.Key == key {
 			found = e
 		}
-		return true
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return found
 }
@@ -92,32 +97,20 @@ func (s *turns) next() deadline.Store {
 
 func (s *turns) Arm(ctx context.Context, d deadline.Deadline) error { return s.next().Arm(ctx, d) }
 
-func (s *turns) Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
-	return s.next().Claim(ctx, after, now, lease, limit)
+func (s *turns) Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
+	return s.next().Claim(ctx, now, lease, limit)
 }
 
-func (s *turns) Renew(ctx context.Context, c deadline.Claim, now time.Time, lease time.Duration) error {
-	return s.next().Renew(ctx, c, now, lease)
+func (s *turns) Settle(ctx context.Context, c deadline.Claim, o deadline.Outcome) error {
+	return s.next().Settle(ctx, c, o)
 }
 
-func (s *turns) Finish(ctx context.Context, c deadline.Claim) error { return s.next().Finish(ctx, c) }
-
-func (s *turns) Move(ctx context.Context, c deadline.Claim, due time.Time, attempts int) error {
-	return s.next().Move(ctx, c, due, attempts)
-}
-
-func (s *turns) Park(ctx context.Context, c deadline.Claim, reason string) error {
-	return s.next().Park(ctx, c, reason)
-}
-
-func (s *turns) Entries(ctx context.Context, yield func(deadline.Entry) bool) error {
-	return s.next().Entries(ctx, yield)
-}
+func (s *turns) All(ctx context.Context) iter.Seq2[deadline.Entry, error] { return s.next().All(ctx) }
 
 func TestDeadlinesOfTwoProcesses(t *testing.T) {
 	deadlinetest.Run(t, func(t *testing.T) deadline.Store {
 		server := newServer(t, byShard)
-		return &turns{stores: []deadline.Store{newDeadlines(t, server, always), newDeadlines(t, server, always)}}
+		return &turns{stores: []deadline.Store{newDeadlines(t, server, nil).AskAlways(), newDeadlines(t, server, nil).AskAlways()}}
 	})
 }
 
@@ -156,15 +149,15 @@ func TestWhatDeadlinesCost(t *testing.T) {
 		}
 		claim(t, d, 10)
 		spent("looking when all is claimed")
-		if err := d.Finish(t.Context(), claims[0]); err != nil {
+		if err := d.Settle(t.Context(), claims[0], remove); err != nil {
 			t.Fatal(err)
 		}
 		spent("finishing", cosmostest.DeleteItem)
 
 		for verb, settle := range map[string]func(deadline.Claim) error{
-			"renewing": func(c deadline.Claim) error { return d.Renew(t.Context(), c, time.Now(), lease) },
-			"moving":   func(c deadline.Claim) error { return d.Move(t.Context(), c, time.Now(), 1) },
-			"parking":  func(c deadline.Claim) error { return d.Park(t.Context(), c, "x") },
+			"renewing": func(c deadline.Claim) error { return d.Settle(t.Context(), c, hold(time.Now().Add(lease))) },
+			"moving":   func(c deadline.Claim) error { return d.Settle(t.Context(), c, move(time.Now(), 1)) },
+			"parking":  func(c deadline.Claim) error { return d.Settle(t.Context(), c, park("x")) },
 		} {
 			arm(t, d, verb, time.Now())
 			claims, _ := claim(t, d, 1)
@@ -177,8 +170,10 @@ func TestWhatDeadlinesCost(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		server.ForgetRequests()
-		if err := d.Entries(t.Context(), func(deadline.Entry) bool { return true }); err != nil {
-			t.Fatal(err)
+		for _, err := range d.All(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		spent("listing", slices.Repeat([]cosmostest.Op{cosmostest.QueryItems}, 8)...)
 	})
@@ -228,7 +223,7 @@ func TestWhoArmedHasAHeadStart(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		if claims, _ := claim(t, b, 100); len(claims) != 10 {
 			t.Errorf("the other one then has %d", len(claims))
-		} else if err := b.Move(t.Context(), claims[0], time.Now(), 0); err != nil {
+		} else if err := b.Settle(t.Context(), claims[0], move(time.Now(), 0)); err != nil {
 			t.Fatal(err)
 		}
 		if claims, _ := claim(t, b, 100); len(claims) != 1 {
@@ -240,13 +235,16 @@ func TestWhoArmedHasAHeadStart(t *testing.T) {
 // TestOneClaimForEachDeadline has processes claim the same deadlines at the same
 // time.
 func TestOneClaimForEachDeadline(t *testing.T) {
-	for name, opts := range map[string]*cosmos.DeadlinesOptions{"as they come": nil, "all alike": always} {
+	for name, always := range map[string]bool{"as they come": false, "all alike": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const deadlines = 200
 				server := newServer(t, byShard)
 				server.Fault = func(cosmostest.Request) cosmostest.Fault { return cosmostest.Fault{Delay: 5 * time.Millisecond} }
-				a, b := newDeadlines(t, server, opts), newDeadlines(t, server, opts)
+				a, b := newDeadlines(t, server, nil), newDeadlines(t, server, nil)
+				if always {
+					a, b = a.AskAlways(), b.AskAlways()
+				}
 				for i := range deadlines {
 					arm(t, a, fmt.Sprint(i), time.Now())
 				}
@@ -262,7 +260,7 @@ func TestOneClaimForEachDeadline(t *testing.T) {
 								mu.Lock()
 								seen[c.Key]++
 								mu.Unlock()
-								if err := d.Finish(context.Background(), c); err != nil {
+								if err := d.Settle(context.Background(), c, remove); err != nil {
 									t.Error(err)
 								}
 							}
@@ -297,7 +295,7 @@ func TestDeadlinesReadTheirOwnWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(t, byShard)
 		server.Lag = time.Minute
-		a, b := newDeadlines(t, server, always), newDeadlines(t, server, always)
+		a, b := newDeadlines(t, server, nil).AskAlways(), newDeadlines(t, server, nil).AskAlways()
 		arm(t, a, "k", time.Now())
 		time.Sleep(59 * time.Second)
 		claims, _ := claim(t, a, 10)
@@ -311,7 +309,7 @@ func TestDeadlinesReadTheirOwnWrites(t *testing.T) {
 		if stale, _ := claim(t, b, 10); len(stale) > 0 {
 			t.Errorf("claimed by another one are %v", stale)
 		}
-		if err := a.Finish(t.Context(), claims[0]); err != nil {
+		if err := a.Settle(t.Context(), claims[0], remove); err != nil {
 			t.Error(err)
 		}
 		if e := entryOf(t, a, "k"); e.Key != "" {
@@ -442,7 +440,7 @@ func TestBotsThatShareAContainerSeeTheirOwnDeadlines(t *testing.T) {
 		if len(claims) != 1 {
 			t.Fatalf("claimed are %v", claims)
 		}
-		if err := a.Finish(t.Context(), claims[0]); err != nil {
+		if err := a.Settle(t.Context(), claims[0], remove); err != nil {
 			t.Fatal(err)
 		}
 		if e := entryOf(t, b, "k"); e.Key != "k" {
@@ -457,6 +455,51 @@ func TestBotsThatShareAContainerSeeTheirOwnDeadlines(t *testing.T) {
 	})
 }
 
+// TestPB6QueuesOfOneContainerDoNotMeet: each claims and lists its own, whatever
+// their keys, names and suffixes.
+func TestPB6QueuesOfOneContainerDoNotMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newServer(t, byShard)
+		var queues []*cosmos.Deadlines
+		for _, o := range []cosmos.DeadlinesOptions{{}, {Queue: "a"}, {Queue: "ab"}, {Queue: "a", KeySuffix: "b"}, {KeySuffix: "a"}, {KeySuffix: "ab"}} {
+			queues = append(queues, newDeadlines(t, server, &o))
+		}
+		for _, d := range queues {
+			arm(t, d, "k", time.Now())
+		}
+		time.Sleep(time.Second)
+		for i, d := range queues {
+			claims, _ := claim(t, d, 10)
+			if len(claims) != 1 {
+				t.Fatalf("the queue %d has claimed %v", i, claims)
+			}
+			if err := d.Settle(t.Context(), claims[0], move(time.Now().Add(time.Hour), 1)); err != nil {
+				t.Error(err)
+			}
+		}
+		for i, d := range queues {
+			claims, _, err := d.Claim(t.Context(), time.Now().Add(2*time.Hour), lease, 10)
+			if err != nil || len(claims) != 1 {
+				t.Fatalf("the queue %d has claimed %v: %v", i, claims, err)
+			}
+			if err := d.Settle(t.Context(), claims[0], remove); err != nil {
+				t.Error(err)
+			}
+			for j, other := range queues {
+				if left := entryOf(t, other, "k").Key != ""; left != (j > i) {
+					t.Errorf("when the queue %d has removed its own, that of the queue %d is there: %v", i, j, left)
+				}
+			}
+		}
+		defer func() {
+			if recover() == nil {
+				t.Error("a queue with a slash is taken")
+			}
+		}()
+		newDeadlines(t, server, &cosmos.DeadlinesOptions{Queue: "/a"})
+	})
+}
+
 func TestDeadlinesThatCannotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDeadlines(t, newServer(t, byShard), nil)
@@ -465,10 +508,10 @@ func TestDeadlinesThatCannotBeStored(t *testing.T) {
 			deadline deadline.Deadline
 			want     error
 		}{
-			"no key":            {deadline.Deadline{Due: now}, state.ErrInvalid},
-			"not UTF-8":         {deadline.Deadline{Key: "\xff", Due: now}, state.ErrInvalid},
-			"the year 10000":    {deadline.Deadline{Key: "k", Due: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}, state.ErrInvalid},
-			"a large reference": {deadline.Deadline{Key: "k", Due: now, Reference: schema.ConversationReference{ActivityID: strings.Repeat("x", 3<<20)}}, cosmos.ErrTooLarge},
+			"no key":         {deadline.Deadline{Due: now}, state.ErrInvalid},
+			"not UTF-8":      {deadline.Deadline{Key: "\xff", Due: now}, state.ErrInvalid},
+			"the year 10000": {deadline.Deadline{Key: "k", Due: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}, state.ErrInvalid},
+			"much data":      {deadline.Deadline{Key: "k", Due: now, Data: make([]byte, 3<<20)}, cosmos.ErrTooLarge},
 		} {
 			if err := d.Arm(t.Context(), test.deadline); !errors.Is(err, test.want) {
 				t.Errorf("%s: %.200v", name, err)
@@ -492,7 +535,7 @@ func TestContainersThatDoNotFitDeadlines(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d := newDeadlines(t, newServer(t, definition), nil)
 			err := d.Arm(t.Context(), deadline.Deadline{Key: "k", Due: time.Now()})
-			_, _, claimErr := d.Claim(t.Context(), time.Time{}, time.Now(), lease, 1)
+			_, _, claimErr := d.Claim(t.Context(), time.Now(), lease, 1)
 			for _, err := range []error{err, claimErr} {
 				if err == nil || !strings.Contains(err.Error(), want) || cosmos.Retryable(err) {
 					t.Errorf("error is %v, want %s", err, want)
@@ -540,7 +583,7 @@ func TestOnePartitionThatFails(t *testing.T) {
 			t.Errorf("%d are claimed, and next is in %v", len(claims), wait)
 		}
 		time.Sleep(5 * time.Second)
-		if _, _, err := d.Claim(t.Context(), time.Time{}, time.Now(), lease, 100); !cosmos.Retryable(err) {
+		if _, _, err := d.Claim(t.Context(), time.Now(), lease, 100); !cosmos.Retryable(err) {
 			t.Errorf("then the error is %v", err)
 		}
 		failing = ""
@@ -565,14 +608,14 @@ func TestAPartitionThatHangsHoldsUpNoOther(t *testing.T) {
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		claims, _, err := d.Claim(ctx, time.Time{}, time.Now(), lease, 100)
+		claims, _, err := d.Claim(ctx, time.Now(), lease, 100)
 		if took := time.Since(begin); len(claims) < 30 || err != nil || took > 2*time.Second {
 			t.Errorf("%d are claimed after %v: %v", len(claims), took, err)
 		}
 		begin = time.Now()
 		arm(t, d, "soon", begin.Add(time.Second)) // in another partition
 		time.Sleep(time.Second)
-		if claims, _, err := d.Claim(ctx, time.Time{}, time.Now(), lease, 100); len(claims) != 1 || err != nil || time.Since(begin) > time.Second {
+		if claims, _, err := d.Claim(ctx, time.Now(), lease, 100); len(claims) != 1 || err != nil || time.Since(begin) > time.Second {
 			t.Errorf("%d are claimed after %v: %v", len(claims), time.Since(begin), err)
 		}
 	})
@@ -594,11 +637,11 @@ func TestTheSameTwiceIsNotAnother(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := d.Move(ctx, claims[0], time.Now().Add(time.Hour), 0); err == nil {
+		if err := d.Settle(ctx, claims[0], move(time.Now().Add(time.Hour), 0)); err == nil {
 			t.Error("there was an answer")
 		}
 		server.Fault = nil
-		if err := d.Move(t.Context(), claims[0], time.Now().Add(time.Minute), 0); !errors.Is(err, deadline.ErrLost) {
+		if err := d.Settle(t.Context(), claims[0], move(time.Now().Add(time.Minute), 0)); !errors.Is(err, deadline.ErrLost) {
 			t.Errorf("another move: %v", err)
 		}
 	})
@@ -620,7 +663,7 @@ func TestAnItemThatCannotBeRead(t *testing.T) {
 		if len(claims) != 1 {
 			t.Fatalf("claimed are %v", claims)
 		}
-		if err := d.Finish(t.Context(), claims[0]); err != nil {
+		if err := d.Settle(t.Context(), claims[0], remove); err != nil {
 			t.Error(err)
 		}
 		if e := entryOf(t, d, ""); !strings.Contains(e.Parked, "corrupt") {
@@ -658,26 +701,28 @@ func TestNoFaultLosesOrDoublesADeadline(t *testing.T) {
 			}
 		}},
 		{"renew", func(ctx context.Context, d deadline.Store, c deadline.Claim) error {
-			return d.Renew(ctx, c, c.Due.Add(time.Hour), lease)
+			return d.Settle(ctx, c, hold(c.Due.Add(time.Hour).Add(lease)))
 		}, func(t *testing.T, other deadline.Store, c deadline.Claim) {
 			if e := entryOf(t, other, "k"); !e.Leased.Equal(c.Due.Add(time.Hour + lease)) {
 				t.Errorf("it is %+v", e)
 			}
 		}},
-		{"finish", func(ctx context.Context, d deadline.Store, c deadline.Claim) error { return d.Finish(ctx, c) },
+		{"finish", func(ctx context.Context, d deadline.Store, c deadline.Claim) error { return d.Settle(ctx, c, remove) },
 			func(t *testing.T, other deadline.Store, c deadline.Claim) {
 				if e := entryOf(t, other, "k"); e.Key != "" {
 					t.Errorf("it is %+v", e)
 				}
 			}},
 		{"move", func(ctx context.Context, d deadline.Store, c deadline.Claim) error {
-			return d.Move(ctx, c, c.Due.Add(time.Hour), 3)
+			return d.Settle(ctx, c, move(c.Due.Add(time.Hour), 3))
 		}, func(t *testing.T, other deadline.Store, c deadline.Claim) {
 			if e := entryOf(t, other, "k"); !e.Due.Equal(c.Due.Add(time.Hour)) || e.Attempts != 3 || !e.Leased.IsZero() {
 				t.Errorf("it is %+v", e)
 			}
 		}},
-		{"park", func(ctx context.Context, d deadline.Store, c deadline.Claim) error { return d.Park(ctx, c, "x") },
+		{"park", func(ctx context.Context, d deadline.Store, c deadline.Claim) error {
+			return d.Settle(ctx, c, park("x"))
+		},
 			func(t *testing.T, other deadline.Store, c deadline.Claim) {
 				if e := entryOf(t, other, "k"); e.Parked != "x" || !e.Leased.IsZero() {
 					t.Errorf("it is %+v", e)
@@ -745,7 +790,7 @@ func TestNoFaultClaimsADeadlineTwice(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, %d times from request %d", kind, times, at), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						server := newServer(t, byShard)
-						d, other := newDeadlines(t, server, nil), newDeadlines(t, server, always)
+						d, other := newDeadlines(t, server, nil), newDeadlines(t, server, nil).AskAlways()
 						for i := range 3 {
 							arm(t, d, fmt.Sprint(i), time.Now())
 						}
@@ -773,7 +818,7 @@ func TestNoFaultClaimsADeadlineTwice(t *testing.T) {
 							return spoil(r)
 						}
 						now := time.Now()
-						claims, _, err := d.Claim(t.Context(), time.Time{}, now, lease, 10)
+						claims, _, err := d.Claim(t.Context(), now, lease, 10)
 						if err != nil && (times == 1 || !cosmos.Retryable(err)) {
 							t.Errorf("it was given up: %v", err)
 						}
@@ -828,15 +873,15 @@ func TestAFaultAnywhereInTheLifeOfADeadline(t *testing.T) {
 					take := func() deadline.Claim {
 						t.Helper()
 						time.Sleep(time.Millisecond) // to which times are rounded up
-						claims, _, err := d.Claim(t.Context(), time.Time{}, time.Now(), lease, 10)
+						claims, _, err := d.Claim(t.Context(), time.Now(), lease, 10)
 						if len(claims) == 0 { // a partition that has failed is asked again soon
 							time.Sleep(6 * time.Second)
-							claims, _, err = d.Claim(t.Context(), time.Time{}, time.Now(), lease, 10)
+							claims, _, err = d.Claim(t.Context(), time.Now(), lease, 10)
 						}
 						if err != nil || len(claims) != 1 {
 							t.Fatalf("claimed are %v: %v", claims, err)
 						}
-						if again, _, err := d.Claim(t.Context(), time.Time{}, time.Now(), lease, 10); err != nil || len(again) != 0 {
+						if again, _, err := d.Claim(t.Context(), time.Now(), lease, 10); err != nil || len(again) != 0 {
 							t.Fatalf("claimed again are %v: %v", again, err)
 						}
 						return claims[0]
@@ -849,17 +894,17 @@ func TestAFaultAnywhereInTheLifeOfADeadline(t *testing.T) {
 					}
 					arm(t, d, "k", time.Now())
 					c := take()
-					must(d.Renew(t.Context(), c, time.Now(), lease))
-					must(d.Move(t.Context(), c, time.Now(), 1))
+					must(d.Settle(t.Context(), c, hold(time.Now().Add(lease))))
+					must(d.Settle(t.Context(), c, move(time.Now(), 1)))
 					c = take()
-					must(d.Park(t.Context(), c, "x"))
+					must(d.Settle(t.Context(), c, park("x")))
 					arm(t, d, "k", time.Now())
 					c = take()
 					arm(t, d, "k", time.Now())
-					if err := d.Finish(t.Context(), c); !errors.Is(err, deadline.ErrLost) {
+					if err := d.Settle(t.Context(), c, remove); !errors.Is(err, deadline.ErrLost) {
 						t.Errorf("a claim of what was armed anew is finished: %v", err)
 					}
-					must(d.Finish(t.Context(), take()))
+					must(d.Settle(t.Context(), take(), remove))
 					if e := entryOf(t, d, "k"); e.Key != "" {
 						t.Errorf("there is still %+v", e)
 					}
@@ -872,7 +917,7 @@ func TestAFaultAnywhereInTheLifeOfADeadline(t *testing.T) {
 func TestEveryCallOfDeadlinesObeysItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(t, byShard)
-		d := newDeadlines(t, server, always)
+		d := newDeadlines(t, server, nil).AskAlways()
 		arm(t, d, "k", time.Now())
 		claims, _ := claim(t, d, 1)
 		for name, fault := range map[string]cosmostest.Fault{"hanging": {Hang: true}, "throttled": {Status: 429, RetryAfter: time.Second}, "down": {Reset: true}} {
@@ -882,15 +927,17 @@ func TestEveryCallOfDeadlinesObeysItsContext(t *testing.T) {
 					return d.Arm(ctx, deadline.Deadline{Key: "x", Due: time.Now()})
 				},
 				"claim": func(ctx context.Context) error {
-					_, _, err := d.Claim(ctx, time.Time{}, time.Now(), lease, 1)
+					_, _, err := d.Claim(ctx, time.Now(), lease, 1)
 					return err
 				},
-				"renew":  func(ctx context.Context) error { return d.Renew(ctx, claims[0], time.Now(), lease) },
-				"finish": func(ctx context.Context) error { return d.Finish(ctx, claims[0]) },
-				"move":   func(ctx context.Context) error { return d.Move(ctx, claims[0], time.Now(), 1) },
-				"park":   func(ctx context.Context) error { return d.Park(ctx, claims[0], "x") },
-				"list": func(ctx context.Context) error {
-					return d.Entries(ctx, func(deadline.Entry) bool { return true })
+				"renew":  func(ctx context.Context) error { return d.Settle(ctx, claims[0], hold(time.Now().Add(lease))) },
+				"finish": func(ctx context.Context) error { return d.Settle(ctx, claims[0], remove) },
+				"move":   func(ctx context.Context) error { return d.Settle(ctx, claims[0], move(time.Now(), 1)) },
+				"park":   func(ctx context.Context) error { return d.Settle(ctx, claims[0], park("x")) },
+				"list": func(ctx context.Context) (err error) {
+					for _, err = range d.All(ctx) {
+					}
+					return err
 				},
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
@@ -910,17 +957,17 @@ func TestEveryCallOfDeadlinesObeysItsContext(t *testing.T) {
 func TestALostChangeOfAClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(t, byShard)
-		a, b := newDeadlines(t, server, nil), newDeadlines(t, server, always)
+		a, b := newDeadlines(t, server, nil), newDeadlines(t, server, nil).AskAlways()
 		arm(t, a, "k", time.Now())
 		claims, _ := claim(t, a, 1)
 		time.Sleep(lease)
 		claim(t, b, 1)
 		for name, err := range map[string]error{
-			"renew": a.Renew(t.Context(), claims[0], time.Now(), lease), "finish": a.Finish(t.Context(), claims[0]),
-			"move": a.Move(t.Context(), claims[0], time.Now(), 0), "park": a.Park(t.Context(), claims[0], "x"),
+			"renew": a.Settle(t.Context(), claims[0], hold(time.Now().Add(lease))), "finish": a.Settle(t.Context(), claims[0], remove),
+			"move": a.Settle(t.Context(), claims[0], move(time.Now(), 0)), "park": a.Settle(t.Context(), claims[0], park("x")),
 		} {
-			if want := fmt.Sprintf("cosmos: %s %q: claim lost", name, "k"); !errors.Is(err, deadline.ErrLost) || err.Error() != want {
-				t.Errorf("%v, want %s", err, want)
+			if want := fmt.Sprintf("cosmos: settle %q: claim lost", "k"); !errors.Is(err, deadline.ErrLost) || err.Error() != want {
+				t.Errorf("%s: %v, want %s", name, err, want)
 			}
 		}
 	})

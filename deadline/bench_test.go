@@ -2,6 +2,7 @@ package deadline_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -30,11 +31,7 @@ func stores(b *testing.B, run func(b *testing.B, storage state.Storage, store de
 			b.Fatal(err)
 		}
 		defer file.Close()
-		store, err := deadline.NewBolt(file.DB())
-		if err != nil {
-			b.Fatal(err)
-		}
-		run(b, file, store)
+		run(b, file, file.Deadlines("bot"))
 	})
 	b.Run("cosmos", func(b *testing.B) {
 		storage, store := openCosmos(b, cosmostest.New())
@@ -51,7 +48,7 @@ func BenchmarkArm(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
 				i := n.Add(1)
-				if err := store.Arm(b.Context(), deadline.Deadline{Key: fmt.Sprint("test/conversations/", i%10000), Due: due.Add(time.Duration(i)), Reference: schema.ConversationReference{ChannelID: "test"}}); err != nil {
+				if err := store.Arm(b.Context(), deadline.Deadline{Key: fmt.Sprint("test/conversations/", i%10000), Due: due.Add(time.Duration(i))}); err != nil {
 					b.Error(err)
 				}
 			}
@@ -96,11 +93,11 @@ func expireAll(b *testing.B, storage state.Storage, store deadline.Store, due fu
 			for i := w; i < b.N && err == nil; i += cap(failed) {
 				id := fmt.Sprint(i)
 				key := "test/conversations/" + id
+				data, _ := json.Marshal(schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: id}, User: schema.ChannelAccount{ID: "u"}})
 				_, err = storage.Write(context.Background(), map[string]state.Item{
 					key: {Value: fmt.Appendf(nil, `{"lastAccessed":%q,"x":1}`, due(i).Format(time.RFC3339Nano))}})
 				if err == nil {
-					err = store.Arm(context.Background(), deadline.Deadline{Key: key, Due: due(i).Add(time.Microsecond),
-						Reference: schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: id}, User: schema.ChannelAccount{ID: "u"}}})
+					err = store.Arm(context.Background(), deadline.Deadline{Key: key, Due: due(i).Add(time.Microsecond), Data: data})
 				}
 			}
 			failed <- err
@@ -150,16 +147,17 @@ func BenchmarkArmedAndNotDue(b *testing.B) {
 			due := time.Now().Add(time.Hour)
 			for i := range n {
 				id := fmt.Sprintf("a:1%08d5HIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz01234567", i)
-				store.Arm(b.Context(), deadline.Deadline{Key: "msteams/conversations/" + id, Due: due.Add(time.Duration(i)), Reference: teams(id, i)})
+				data, _ := json.Marshal(teams(id, i))
+				store.Arm(b.Context(), deadline.Deadline{Key: "msteams/conversations/" + id, Due: due.Add(time.Duration(i)), Data: data})
 			}
 			size := float64(heapSize()-before) / float64(n)
 			for b.Loop() {
 				store.Arm(b.Context(), deadline.Deadline{Key: "x", Due: time.Unix(0, 0)})
-				claims, _, err := store.Claim(b.Context(), time.Time{}, time.Now(), time.Minute, 10)
+				claims, _, err := store.Claim(b.Context(), time.Now(), time.Minute, 10)
 				if err != nil || len(claims) != 1 {
 					b.Fatal(claims, err)
 				}
-				if err := store.Finish(b.Context(), claims[0]); err != nil {
+				if err := store.Settle(b.Context(), claims[0], deadline.Outcome{}); err != nil {
 					b.Fatal(err)
 				}
 			}

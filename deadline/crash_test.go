@@ -99,28 +99,16 @@ func (c crashingStore) Arm(ctx context.Context, d deadline.Deadline) error {
 	return c.step(func() error { return c.Store.Arm(ctx, d) })
 }
 
-func (c crashingStore) Claim(ctx context.Context, after, now time.Time, lease time.Duration, n int) (claims []deadline.Claim, next time.Time, err error) {
-	if _, next, _ := c.Store.Claim(ctx, after, now, lease, 0); next.IsZero() || next.After(now) {
+func (c crashingStore) Claim(ctx context.Context, now time.Time, lease time.Duration, n int) (claims []deadline.Claim, next time.Time, err error) {
+	if _, next, _ := c.Store.Claim(ctx, now, lease, 0); next.IsZero() || next.After(now) {
 		return nil, next, nil // which changes nothing, and would be a step each 10 s
 	}
-	err = c.step(func() (err error) { claims, next, err = c.Store.Claim(ctx, after, now, lease, n); return err })
+	err = c.step(func() (err error) { claims, next, err = c.Store.Claim(ctx, now, lease, n); return err })
 	return claims, next, err
 }
 
-func (c crashingStore) Renew(ctx context.Context, claim deadline.Claim, now time.Time, lease time.Duration) error {
-	return c.step(func() error { return c.Store.Renew(ctx, claim, now, lease) })
-}
-
-func (c crashingStore) Finish(ctx context.Context, claim deadline.Claim) error {
-	return c.step(func() error { return c.Store.Finish(ctx, claim) })
-}
-
-func (c crashingStore) Move(ctx context.Context, claim deadline.Claim, due time.Time, attempts int) error {
-	return c.step(func() error { return c.Store.Move(ctx, claim, due, attempts) })
-}
-
-func (c crashingStore) Park(ctx context.Context, claim deadline.Claim, reason string) error {
-	return c.step(func() error { return c.Store.Park(ctx, claim, reason) })
+func (c crashingStore) Settle(ctx context.Context, claim deadline.Claim, o deadline.Outcome) error {
+	return c.step(func() error { return c.Store.Settle(ctx, claim, o) })
 }
 
 // TestACrashAtAnyStep ends a process, or holds it up, at each step of a

@@ -2,11 +2,12 @@ package deadline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
-	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/state"
@@ -27,6 +28,13 @@ const (
 )
 
 var errAway = errors.New("deadline: not armed: the store was away a moment ago")
+
+// An address is what is stored with a deadline: where the conversation is written
+// to, and what vouches for that.
+type address struct {
+	schema.ConversationReference
+	App string `json:"app,omitempty"` // for which the reference was authenticated, "" for none
+}
 
 // Deadlines are those of a bot's conversations. They are safe for concurrent use.
 type Deadlines struct {
@@ -87,14 +95,18 @@ func (d *Deadlines) Arm(ctx context.Context, turn *bot.Turn, due time.Time) erro
 	if err != nil {
 		return err
 	}
-	ref := turn.Reference()
-	ref.ActivityID = ""
+	a := address{turn.Reference(), turn.Adapter().AppID()}
+	a.ActivityID = ""
+	data, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
 	if time.Now().UnixNano() < d.away.Load() {
 		return errAway
 	}
 	arming, cancel := context.WithTimeout(ctx, armTimeout)
 	defer cancel()
-	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Reference: ref, App: turn.Adapter().AppID()}); err != nil {
+	if err := d.store.Arm(arming, Deadline{Key: key, Due: due, Data: data}); err != nil {
 		// What fails at once, perhaps for this conversation alone, holds nobody up.
 		if arming.Err() != nil && ctx.Err() == nil {
 			d.away.Store(time.Now().Add(armPause).UnixNano())
@@ -109,7 +121,7 @@ func (d *Deadlines) Arm(ctx context.Context, turn *bot.Turn, due time.Time) erro
 // wakeRunner has the runner look at the store if something comes due earlier
 // than it would.
 func (d *Deadlines) wakeRunner(due time.Time) {
-	if !due.IsZero() && nanoseconds(due) >= d.planned.Load() {
+	if nanoseconds(due) >= d.planned.Load() {
 		return
 	}
 	select {
@@ -117,19 +129,3 @@ func (d *Deadlines) wakeRunner(due time.Time) {
 	default:
 	}
 }
-
-// nanoseconds returns t as Unix nanoseconds, or what is closest to it: they end
-// in 2262.
-func nanoseconds(t time.Time) int64 {
-	switch s := t.Unix(); {
-	case s < 0:
-		return 0
-	case s >= math.MaxInt64/int64(time.Second):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
-}
-
-func fromNanoseconds(ns int64) time.Time { return time.Unix(0, ns) }
-
-func lost(c Claim) error { return fmt.Errorf("%w: %q", ErrLost, c.Key) }

@@ -39,14 +39,14 @@ func observe(ctx context.Context, due time.Time, outcome string) {
 
 var storeDuration, _ = meter.Float64Histogram("botlapse.deadline.store.duration",
 	metric.WithUnit("s"),
-	metric.WithDescription("How long calls of the store took, by operation: arm, claim, renew, finish, move, park; and outcome: ok, lost, error."),
+	metric.WithDescription("How long calls of the store took, by operation: arm, claim, settle; and outcome: ok, lost, error."),
 	metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30))
 
 // storeAttributes are those of calls, by operation and outcome, made once.
 var storeAttributes = make(map[[2]string]metric.MeasurementOption)
 
 func init() {
-	for _, operation := range []string{"arm", "claim", "renew", "finish", "move", "park"} {
+	for _, operation := range []string{"arm", "claim", "settle"} {
 		for _, outcome := range []string{"ok", "lost", "error"} {
 			storeAttributes[[2]string{operation, outcome}] = metric.WithAttributeSet(attribute.NewSet(
 				attribute.String("operation", operation), attribute.String("outcome", outcome)))
@@ -75,26 +75,14 @@ func (s meteredStore) Arm(ctx context.Context, d Deadline) error {
 	return measure(ctx, "arm", func() error { return s.Store.Arm(ctx, d) })
 }
 
-func (s meteredStore) Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) (claims []Claim, next time.Time, err error) {
+func (s meteredStore) Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) (claims []Claim, next time.Time, err error) {
 	err = measure(ctx, "claim", func() (err error) {
-		claims, next, err = s.Store.Claim(ctx, after, now, lease, limit)
+		claims, next, err = s.Store.Claim(ctx, now, lease, limit)
 		return err
 	})
 	return claims, next, err
 }
 
-func (s meteredStore) Renew(ctx context.Context, c Claim, now time.Time, lease time.Duration) error {
-	return measure(ctx, "renew", func() error { return s.Store.Renew(ctx, c, now, lease) })
-}
-
-func (s meteredStore) Finish(ctx context.Context, c Claim) error {
-	return measure(ctx, "finish", func() error { return s.Store.Finish(ctx, c) })
-}
-
-func (s meteredStore) Move(ctx context.Context, c Claim, due time.Time, attempts int) error {
-	return measure(ctx, "move", func() error { return s.Store.Move(ctx, c, due, attempts) })
-}
-
-func (s meteredStore) Park(ctx context.Context, c Claim, reason string) error {
-	return measure(ctx, "park", func() error { return s.Store.Park(ctx, c, reason) })
+func (s meteredStore) Settle(ctx context.Context, c Claim, o Outcome) error {
+	return measure(ctx, "settle", func() error { return s.Store.Settle(ctx, c, o) })
 }

@@ -83,7 +83,9 @@ func TestRedeliver(t *testing.T) {
 					return
 				}
 				left := ""
-				s.store.Entries(t.Context(), func(e deadline.Entry) bool { left += e.Parked; return true })
+				for e := range s.store.All(t.Context()) {
+					left += e.Parked
+				}
 				if left != test.left && !strings.Contains(left, cmp.Or(test.left, "nothing")) {
 					t.Errorf("left is %q, want %q", left, test.left)
 				}
@@ -132,12 +134,11 @@ func TestP13ABurstKeepsThePaceOfTheChannel(t *testing.T) {
 		s.channel.take()
 		time.Sleep(timeout)
 		leased := 0
-		s.store.Entries(t.Context(), func(e deadline.Entry) bool {
+		for e := range s.store.All(t.Context()) {
 			if !e.Leased.IsZero() {
 				leased++
 			}
-			return true
-		})
+		}
 		if leased > 8 {
 			t.Errorf("%d are claimed", leased)
 		}
@@ -269,8 +270,8 @@ func TestCloseGivesBackWhatIsBeingClaimed(t *testing.T) {
 // A slowStore takes a second for a claim.
 type slowStore struct{ deadline.Store }
 
-func (s slowStore) Claim(ctx context.Context, after, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
-	claims, next, err := s.Store.Claim(ctx, after, now, lease, limit)
+func (s slowStore) Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
+	claims, next, err := s.Store.Claim(ctx, now, lease, limit)
 	time.Sleep(time.Second)
 	return claims, next, errors.Join(err, ctx.Err())
 }

@@ -14,6 +14,9 @@ const (
 
 	// maxPause is how long a turn waits for its place.
 	maxPause = 10 * time.Second
+
+	// backlog is how late a conversation must be to stand back behind others.
+	backlog = time.Minute
 )
 
 // A pace says when which channel may be sent to.
@@ -24,11 +27,12 @@ type pace struct {
 	channels map[string]*lane
 }
 
-// A lane is that of a channel. Those that are late wait one behind the other,
-// and take what the others leave.
+// A lane is that of a channel. Those that are late take what the others leave.
 type lane struct {
 	limiter *rate.Limiter
-	late    chan struct{} // holds a value while one of them is the first
+
+	mu   sync.Mutex
+	late time.Time // when the next one of the backlog is to ask again
 }
 
 func newPace(perSecond float64) *pace {
@@ -52,7 +56,7 @@ func (p *pace) lane(channel string) *lane {
 		if len(p.channels) >= maxChannels {
 			clear(p.channels)
 		}
-		l = &lane{rate.NewLimiter(p.limit, max(1, int(p.limit/10))), make(chan struct{}, 1)}
+		l = &lane{limiter: rate.NewLimiter(p.limit, max(1, int(p.limit/10)))}
 		p.channels[channel] = l
 	}
 	return l
@@ -60,9 +64,8 @@ func (p *pace) lane(channel string) *lane {
 
 // A place is the right to send to a channel once.
 type place struct {
-	*lane
-	at          time.Time         // from when on; zero if that is not known yet
-	reservation *rate.Reservation // nil if there is none
+	at          time.Time         // from when on
+	reservation *rate.Reservation // nil if it is to be asked for again then
 }
 
 // ask asks for a place in a channel.
@@ -75,15 +78,30 @@ func (p *pace) ask(channel string, late bool) *place {
 	switch {
 	case !late:
 		r := l.limiter.ReserveN(now, 1)
-		return &place{l, now.Add(r.DelayFrom(now)), r}
+		return &place{now.Add(r.DelayFrom(now)), r}
 	case l.limiter.AllowN(now, 1):
-		return &place{lane: l, at: now}
+		return &place{at: now}
 	}
-	return &place{lane: l}
+	return &place{at: l.queue(now)}
+}
+
+// queue returns when one that is late is to ask again: not before there is a place
+// that nobody has reserved, and one behind the other, at the pace of the channel.
+func (l *lane) queue(now time.Time) time.Time {
+	r := l.limiter.ReserveN(now, 1)
+	free := now.Add(r.DelayFrom(now))
+	r.CancelAt(now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = l.late.Add(time.Duration(float64(time.Second) / float64(l.limiter.Limit())))
+	if l.late.Before(free) {
+		l.late = free
+	}
+	return l.late
 }
 
 // isFree reports whether the place can be used.
-func (p *place) isFree() bool { return !p.at.IsZero() && !p.at.After(time.Now()) }
+func (p *place) isFree() bool { return !p.at.After(time.Now()) }
 
 // A pausedError reports a channel that may not be sent to for a long time.
 type pausedError struct{ until time.Time }
@@ -92,11 +110,11 @@ func (e *pausedError) Error() string {
 	return "the channel's pace is exceeded until " + e.until.String()
 }
 
-// wait waits until the place can be used. If that is too far away, its error is
-// a *pausedError.
+// wait waits until the place can be used. If that is too far away, or there is
+// none, its error is a *pausedError: nobody is kept waiting behind the backlog.
 func (p *place) wait(ctx context.Context) error {
 	if p.reservation == nil {
-		return p.queue(ctx)
+		return &pausedError{p.at}
 	}
 	if time.Until(p.at) > maxPause {
 		p.reservation.Cancel()
@@ -106,23 +124,6 @@ func (p *place) wait(ctx context.Context) error {
 		p.reservation.Cancel()
 		return err
 	}
-	return nil
-}
-
-// queue waits until the channel is free and nobody else wants it.
-func (p *place) queue(ctx context.Context) error {
-	select {
-	case p.late <- struct{}{}:
-		defer func() { <-p.late }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for !p.limiter.Allow() {
-		if err := sleep(ctx, time.Duration(float64(time.Second)/float64(p.limiter.Limit()))); err != nil {
-			return err
-		}
-	}
-	p.at = time.Now()
 	return nil
 }
 

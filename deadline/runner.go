@@ -3,12 +3,12 @@ package deadline
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"math"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
@@ -95,9 +95,6 @@ const (
 	// storeTimeout bounds a call to the store.
 	storeTimeout = 10 * time.Second
 
-	// backlog is how late a deadline must be to stand back behind others.
-	backlog = time.Minute
-
 	// gathering is how long slots may take to become free together, while more
 	// is due than can be claimed: a call of the store for each of them were dear.
 	gathering = 250 * time.Millisecond
@@ -134,7 +131,6 @@ type Runner struct {
 	turns   context.Context // of running turns; ends when Close gives up
 	abandon context.CancelFunc
 	slots   chan struct{} // holds a value for each running turn
-	late    atomic.Int32  // how many of them are of the backlog
 	running sync.WaitGroup
 	done    chan struct{} // closed when all is over
 }
@@ -172,20 +168,23 @@ func NewRunner(deadlines *Deadlines, adapter *bot.Adapter, opts *Options) *Runne
 // credentials or with those of another app. Nothing is sent to those: when they
 // come due, they are parked. It looks at all deadlines.
 func (r *Runner) Foreign(ctx context.Context) (n int, err error) {
-	err = r.deadlines.store.Entries(ctx, func(e Entry) bool {
-		if r.isForeign(e.Deadline) {
+	for e, err := range r.deadlines.store.All(ctx) {
+		if err != nil {
+			return n, err
+		}
+		var a address
+		if json.Unmarshal(e.Data, &a) == nil && r.isForeign(a) {
 			n++
 		}
-		return true
-	})
-	return n, err
+	}
+	return n, nil
 }
 
 // isForeign reports whether the token of the adapter's app must not be sent to the
 // conversation: whoever has made its serviceUrl up would get it.
-func (r *Runner) isForeign(d Deadline) bool {
+func (r *Runner) isForeign(a address) bool {
 	app := r.adapter.AppID()
-	return app != "" && d.App != app
+	return app != "" && a.App != app
 }
 
 // Close stops the runner: it claims nothing more, and waits for running turns.
@@ -213,7 +212,6 @@ func (r *Runner) run() {
 	defer r.abandon()
 	defer r.running.Wait()
 	failures, least := 0, 1
-	behind := true // whether there is a backlog; at the start there may be one
 	for {
 		// Only as many are claimed as can be run at once: the lease of those
 		// that wait would go by.
@@ -222,12 +220,18 @@ func (r *Runner) run() {
 			return
 		}
 		r.deadlines.planned.Store(math.MaxInt64) // what is armed from now on may be missed
-		started, next, err := r.round(free, &behind)
-		for range free - started {
+		claims, next, err := r.claim(free)
+		for _, c := range claims {
+			r.running.Go(func() {
+				defer func() { <-r.slots }()
+				r.serve(c)
+			})
+		}
+		for range free - len(claims) {
 			<-r.slots
 		}
 		least = 1
-		if started == free && err == nil {
+		if len(claims) == free && err == nil {
 			least = max(1, cap(r.slots)/4) // not one call for each turn that ends
 			continue
 		}
@@ -254,52 +258,6 @@ func (r *Runner) run() {
 			timer.Stop()
 			return
 		}
-	}
-}
-
-// round claims what is due, up to free ones, and starts their turns. Next is
-// when there may be something more. While the runner is behind, those that have
-// come due lately come first, and the backlog has half of the slots.
-func (r *Runner) round(free int, behind *bool) (started int, next time.Time, err error) {
-	now := time.Now()
-	if !*behind {
-		claims, next, err := r.claim(time.Time{}, now, free)
-		r.start(claims, now)
-		*behind = len(claims) == free && now.Sub(claims[0].Due) > backlog
-		return len(claims), next, err
-	}
-	claims, next, err := r.claim(now.Add(-backlog), now, free)
-	r.start(claims, now)
-	limit := min(free-len(claims), max(1, cap(r.slots)/2)-int(r.late.Load()))
-	if err != nil || limit <= 0 {
-		return len(claims), next, err
-	}
-	late, nextLate, err := r.claim(time.Time{}, now, limit)
-	r.start(late, now)
-	if len(late) < limit && (next.IsZero() || !nextLate.IsZero() && nextLate.Before(next)) {
-		next = nextLate
-	} // else the end of a late turn wakes
-	*behind = err != nil || len(late) == limit
-	return len(claims) + len(late), next, err
-}
-
-// start runs the turns of claims, each in a slot.
-func (r *Runner) start(claims []Claim, now time.Time) {
-	for _, c := range claims {
-		late := now.Sub(c.Due) > backlog
-		if late {
-			r.late.Add(1)
-		}
-		r.running.Go(func() {
-			r.serve(c, late)
-			if late {
-				r.late.Add(-1)
-			}
-			<-r.slots
-			if late {
-				r.deadlines.wakeRunner(time.Time{})
-			}
-		})
 	}
 }
 
@@ -343,15 +301,15 @@ gather:
 	return n
 }
 
-func (r *Runner) claim(after, now time.Time, limit int) ([]Claim, time.Time, error) {
+func (r *Runner) claim(limit int) ([]Claim, time.Time, error) {
 	// What is being claimed when the runner is closed is given back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
 	defer cancel()
-	return r.deadlines.store.Claim(ctx, after, now, r.options.Lease, limit)
+	return r.deadlines.store.Claim(ctx, time.Now(), r.options.Lease, limit)
 }
 
 // serve runs the turn of a claim, and settles the claim.
-func (r *Runner) serve(c Claim, late bool) {
+func (r *Runner) serve(c Claim) {
 	if r.ctx.Err() != nil {
 		r.settle(c, time.Time{}, 0, errStopped)
 		return
@@ -359,7 +317,7 @@ func (r *Runner) serve(c Claim, late bool) {
 	ctx, cancel := context.WithCancel(r.turns)
 	defer cancel()
 	stop := r.renew(ctx, cancel, c)
-	again, attempts, err := r.look(ctx, c, late)
+	again, attempts, err := r.look(ctx, c)
 	stop()
 	r.settle(c, again, attempts, err)
 }
@@ -380,7 +338,7 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) 
 			case <-ticker.C:
 			}
 			ctx, done := context.WithTimeout(ctx, r.options.Lease/3)
-			err := r.deadlines.store.Renew(ctx, c, time.Now(), r.options.Lease)
+			err := r.deadlines.store.Settle(ctx, c, Outcome{Held: time.Now().Add(r.options.Lease)})
 			done()
 			if errors.Is(err, ErrLost) {
 				if r.options.Redeliver {
@@ -400,33 +358,28 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) 
 func (r *Runner) settle(c Claim, again time.Time, attempts int, failed error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	store := r.deadlines.store
-	move := func(due time.Time, attempts int) error {
-		err := store.Move(ctx, c, due, attempts)
-		r.deadlines.wakeRunner(due)
-		return err
-	}
-	var err error
+	o := Outcome{Due: again, Attempts: attempts}
 	var paused *pausedError
 	var count metric.Int64Counter // of what is done
 	switch {
 	case errors.As(failed, &paused):
-		err = move(paused.until, c.Attempts)
+		o = Outcome{Due: paused.until, Attempts: c.Attempts}
 	case failed != nil && (r.turns.Err() != nil || errors.Is(failed, errStopped)): // given up by Close
-		err = move(c.Due, c.Attempts)
+		o = Outcome{Due: c.Due, Attempts: c.Attempts}
 	case errors.Is(failed, errForeign), failed != nil && c.Attempts+1 >= r.options.MaxAttempts:
-		count = parked
-		if err = store.Park(ctx, c, failed.Error()); err == nil {
-			r.options.Logger.Error("a deadline is parked", r.about(c, failed)...)
-		}
+		count, o = parked, Outcome{Parked: failed.Error(), Attempts: c.Attempts}
 	case failed != nil:
 		r.warn(c, "a conversation could not be looked at", failed)
-		err = move(time.Now().Add(backoff(c.Attempts+1)), c.Attempts+1)
-	case again.IsZero():
-		err = store.Finish(ctx, c)
-	default:
+		o = Outcome{Due: time.Now().Add(backoff(c.Attempts + 1)), Attempts: c.Attempts + 1}
+	case !again.IsZero():
 		count = moved
-		err = move(again, attempts)
+	}
+	err := r.deadlines.store.Settle(ctx, c, o)
+	if !o.Due.IsZero() {
+		r.deadlines.wakeRunner(o.Due)
+	}
+	if err == nil && o.Parked != "" {
+		r.options.Logger.Error("a deadline is parked", r.about(c, failed)...)
 	}
 	switch {
 	case errors.Is(err, ErrLost):

@@ -157,11 +157,8 @@ func expect(t *testing.T, c *channel, want ...string) {
 // expectNone checks that there are no deadlines.
 func expectNone(t *testing.T, store deadline.Store) {
 	t.Helper()
-	if err := store.Entries(t.Context(), func(e deadline.Entry) bool {
-		t.Errorf("left is %+v", e)
-		return true
-	}); err != nil {
-		t.Error(err)
+	for e, err := range store.All(t.Context()) {
+		t.Errorf("left is %+v: %v", e, err)
 	}
 }
 
@@ -236,22 +233,22 @@ func (c *countingStore) Arm(ctx context.Context, d deadline.Deadline) error {
 	return c.Store.Arm(ctx, d)
 }
 
-func (c *countingStore) Finish(ctx context.Context, claim deadline.Claim) error {
-	if c.fail != nil {
+func (c *countingStore) Settle(ctx context.Context, claim deadline.Claim, o deadline.Outcome) error {
+	if c.fail != nil && o == (deadline.Outcome{}) {
 		if err := c.fail("finish"); err != nil {
 			return err
 		}
 	}
-	return c.Store.Finish(ctx, claim)
+	return c.Store.Settle(ctx, claim, o)
 }
 
-func (c *countingStore) Claim(ctx context.Context, after, now time.Time, lease time.Duration, n int) ([]deadline.Claim, time.Time, error) {
+func (c *countingStore) Claim(ctx context.Context, now time.Time, lease time.Duration, n int) ([]deadline.Claim, time.Time, error) {
 	if c.fail != nil {
 		if err := c.fail("claim"); err != nil {
 			return nil, time.Time{}, err
 		}
 	}
-	return c.Store.Claim(ctx, after, now, lease, n)
+	return c.Store.Claim(ctx, now, lease, n)
 }
 
 func TestASilentExpiryLeavesTheNoticeForTheNextMessage(t *testing.T) {
@@ -383,10 +380,9 @@ func TestP6P7PoisonDelaysNobody(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		parked := ""
-		s.store.Entries(t.Context(), func(e deadline.Entry) bool {
+		for e := range s.store.All(t.Context()) {
 			parked += e.Key + " " + e.Parked
-			return true
-		})
+		}
 		if !strings.HasPrefix(parked, "test/conversations/poison ") || !strings.Contains(parked, "cannot read this") {
 			t.Errorf("parked is %s", parked)
 		}
@@ -622,11 +618,7 @@ func TestDeadlinesSurviveARestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer file.Close()
-			store, err := deadline.NewBolt(file.DB())
-			if err != nil {
-				t.Fatal(err)
-			}
-			f(&shared{storage: file, store: store, channel: c})
+			f(&shared{storage: file, store: file.Deadlines("bot"), channel: c})
 		}
 		run(func(s *shared) {
 			r := s.start(t, deadline.Options{})

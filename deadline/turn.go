@@ -3,7 +3,9 @@ package deadline
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"time"
 
@@ -29,7 +31,7 @@ const turnTimeout = 2 * time.Minute
 type look struct {
 	*Runner
 	claim      Claim
-	late       bool
+	address    address
 	inspection middleware.Inspection
 	place      *place    // nil as long as none was needed
 	waits      bool      // for its place, and has done nothing
@@ -43,11 +45,14 @@ type look struct {
 // look runs the proactive turn in which the conversation of a claim is judged.
 // It returns when the conversation is to be looked at again, the zero time for
 // never, and as which attempt.
-func (r *Runner) look(ctx context.Context, c Claim, late bool) (again time.Time, attempts int, err error) {
-	if r.isForeign(c.Deadline) {
+func (r *Runner) look(ctx context.Context, c Claim) (again time.Time, attempts int, err error) {
+	l := &look{Runner: r, claim: c}
+	if err := json.Unmarshal(c.Data, &l.address); err != nil {
+		return time.Time{}, 0, fmt.Errorf("the deadline is corrupt: %w", err)
+	}
+	if r.isForeign(l.address) {
 		return time.Time{}, 0, errForeign
 	}
-	l := &look{Runner: r, claim: c, late: late}
 	if err := l.run(ctx); err != nil || !l.waits {
 		return l.again, l.attempts, l.over(err)
 	}
@@ -69,7 +74,7 @@ func (l *look) run(ctx context.Context) (err error) {
 	}()
 	l.waits = false
 	l.inspection = middleware.Inspection{Conversation: l.deadlines.conversation, Decide: l.decide, Keep: []string{outboxProperty}}
-	return l.adapter.Continue(middleware.Inspect(ctx, &l.inspection), l.claim.Reference, l.handle)
+	return l.adapter.Continue(middleware.Inspect(ctx, &l.inspection), l.address.ConversationReference, l.handle)
 }
 
 // over returns why the turn is to be run again, for what it has failed with.
@@ -103,7 +108,7 @@ func (l *look) decide(ctx context.Context, turn *bot.Turn, expiry middleware.Exp
 		return middleware.Leave, nil
 	case !tell && l.options.Handler == nil:
 		return middleware.ExpireSilently, l.deadlines.outbox.Set(ctx, &note{})
-	case !l.mayTell():
+	case !l.mayTell(expiry):
 		return middleware.Leave, nil
 	}
 	return middleware.ExpireAndTell, l.deadlines.outbox.Set(ctx, &note{Expiry: &expiry, Told: !tell})
@@ -111,9 +116,9 @@ func (l *look) decide(ctx context.Context, turn *bot.Turn, expiry middleware.Exp
 
 // mayTell reports whether this turn has its place in the channel. If not, it is
 // waited for.
-func (l *look) mayTell() bool {
+func (l *look) mayTell(expiry middleware.Expiry) bool {
 	if l.place == nil {
-		l.place = l.pace.ask(l.claim.Reference.ChannelID, l.late)
+		l.place = l.pace.ask(l.address.ChannelID, time.Since(expiry.At) > backlog)
 	}
 	l.waits = !l.place.isFree()
 	return !l.waits
@@ -149,7 +154,7 @@ func (l *look) handle(ctx context.Context, turn *bot.Turn) error {
 	case expiry != nil:
 		return l.deliver(ctx, turn, n)
 	case noted && l.options.Redeliver:
-		if !l.mayTell() {
+		if !l.mayTell(*n.Expiry) {
 			return nil
 		}
 		l.committed = true

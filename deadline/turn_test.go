@@ -80,12 +80,11 @@ func TestD3AReferenceWithoutTheTokenOfTheAppIsNotSentTo(t *testing.T) {
 				if n := faults.Count(statetest.Read) + faults.Count(statetest.Write); n > 0 {
 					t.Errorf("it has had a turn, with %d calls of the storage", n)
 				}
-				s.store.Entries(t.Context(), func(e deadline.Entry) bool {
+				for e := range s.store.All(t.Context()) {
 					if !strings.Contains(e.Parked, "did not come with a token of this app") {
 						t.Errorf("left is %+v", e)
 					}
-					return true
-				})
+				}
 				if logs := second.log.String(); strings.Count(logs, "\n") != 1 || !strings.Contains(logs, "a deadline is parked") || !strings.Contains(logs, "did not come with a token of this app") {
 					t.Errorf("logged was\n%s", logs)
 				}
@@ -404,7 +403,7 @@ func TestAConversationThatCannotBeArmedIsInNobodysWay(t *testing.T) {
 type refusingStore struct{ deadline.Store }
 
 func (s refusingStore) Arm(ctx context.Context, d deadline.Deadline) error {
-	if d.Reference.Conversation.ID == "refused" {
+	if d.Key == "test/conversations/refused" {
 		return errors.New("key too large")
 	}
 	return s.Store.Arm(ctx, d)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +19,9 @@ import (
 	"github.com/botlapse/botlapse/state/bolt"
 	"github.com/botlapse/botlapse/state/metered"
 )
+
+// queue is the name of the bot's queue in STATE_FILE.
+const queue = "bot"
 
 // storages are where the bot keeps its state, and its deadlines if it has any.
 type storages struct {
@@ -60,11 +62,7 @@ func (c *config) openLocal() (storages, io.Closer, error) {
 	}
 	s := storages{conversation: b, user: b}
 	if c.proactive() {
-		d, err := deadline.NewBolt(b.DB())
-		if err != nil {
-			return storages{}, nil, errors.Join(fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err), b.Close())
-		}
-		s.deadlines = d
+		s.deadlines = b.Deadlines(queue)
 	}
 	return s, b, nil
 }

@@ -66,19 +66,16 @@ func (p *program) openDeadlines(c *config) (store deadline.Store, close func() e
 	if err != nil {
 		return nil, nil, fmt.Errorf("STATE_FILE is %q: %w", c.stateFile, err)
 	}
-	if store, err = deadline.NewBolt(file.DB()); err != nil {
-		return nil, nil, errors.Join(err, file.Close())
-	}
-	return store, file.Close, nil
+	return file.Deadlines(queue), file.Close, nil
 }
 
 func (p *program) listDeadlines(ctx context.Context, store deadline.Store, retry bool) error {
 	var entries []deadline.Entry
-	if err := store.Entries(ctx, func(e deadline.Entry) bool {
+	for e, err := range store.All(ctx) {
+		if err != nil {
+			return err
+		}
 		entries = append(entries, e)
-		return true
-	}); err != nil {
-		return err
 	}
 	slices.SortFunc(entries, func(a, b deadline.Entry) int { return a.Due.Compare(b.Due) })
 
@@ -90,7 +87,7 @@ func (p *program) listDeadlines(ctx context.Context, store deadline.Store, retry
 		switch {
 		case e.Parked != "" && retry:
 			status = "armed again, was parked: " + oneLine(e.Parked)
-			if err := store.Arm(ctx, deadline.Deadline{Key: e.Key, Due: now, Reference: e.Reference}); err != nil {
+			if err := store.Arm(ctx, deadline.Deadline{Key: e.Key, Due: now, Data: e.Data}); err != nil {
 				failed = append(failed, err)
 				status = "parked: " + oneLine(e.Parked)
 			}

@@ -17,16 +17,13 @@ func TestDeadlinesAreListedAndArmedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := deadline.NewBolt(file.DB())
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := file.Deadlines(queue)
 	long := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	if err := store.Arm(t.Context(), deadline.Deadline{Key: "parked", Due: long}); err != nil {
 		t.Fatal(err)
 	}
-	claims, _, err := store.Claim(t.Context(), time.Time{}, time.Now(), time.Minute, 1)
-	if err != nil || store.Park(t.Context(), claims[0], "no\nway") != nil {
+	claims, _, err := store.Claim(t.Context(), time.Now(), time.Minute, 1)
+	if err != nil || store.Settle(t.Context(), claims[0], deadline.Outcome{Parked: "no\nway"}) != nil {
 		t.Fatal(err)
 	}
 	for key, due := range map[string]time.Time{"overdue": long.Add(time.Second), "armed": time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)} {

@@ -6,16 +6,14 @@
 package deadlinetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/deadline"
 )
@@ -34,15 +32,17 @@ func Run(t *testing.T, open func(t *testing.T) deadline.Store) {
 		{"a time may be very early or very late", extremes},
 		{"a claimed deadline is not claimed again before its lease ends", leased},
 		{"a renewed lease holds on", renewed},
-		{"a finished deadline is gone", finished},
+		{"a removed deadline is gone", removed},
 		{"a moved deadline is claimed at its new time, with its attempts", moved},
 		{"a parked deadline is not claimed until it is armed anew", parked},
 		{"arming takes the place of what was armed, and of a claim", rearmed},
 		{"a claim whose lease has ended is held until it is taken", late},
 		{"a claim whose lease has ended and was taken is lost", taken},
-		{"of those that came due later than a time, no others are claimed", after},
 		{"who asks again when next says so misses nothing", next},
-		{"entries lists all", entries},
+		{"all are listed", all},
+		{"the body of a loop over all may call the store", loops},
+		{"data may be any bytes", data},
+		{"data is a copy", copies},
 		{"many claims at once take each deadline once", together},
 		{"keys may have any characters", keys},
 		{"a context that is done changes nothing", cancelled},
@@ -76,24 +76,18 @@ func (s *subject) wantLost(err error) {
 	}
 }
 
-func reference(key string) schema.ConversationReference {
-	return schema.ConversationReference{ServiceURL: "https://smba.test/", ChannelID: "msteams", Conversation: schema.ConversationAccount{ID: key}, User: schema.ChannelAccount{ID: "u1", Name: "Ada \x00 😀", AadObjectID: strings.Repeat("x", 300), Role: "user"}, Bot: schema.ChannelAccount{ID: "bot"}}
-}
+// dataOf returns what is armed with a key.
+func dataOf(key string) []byte { return []byte("what belongs to \x00\xff " + key) }
 
 func (s *subject) arm(key string, after time.Duration) {
 	s.Helper()
-	s.must(s.store.Arm(s.Context(), deadline.Deadline{Key: key, Due: s.now.Add(after), Reference: reference(key), App: "app of " + key}))
+	s.must(s.store.Arm(s.Context(), deadline.Deadline{Key: key, Due: s.now.Add(after), Data: dataOf(key)}))
 }
 
 // claim returns the claims at a time, and checks whose they are.
 func (s *subject) claim(at time.Duration, limit int, want ...string) []deadline.Claim {
 	s.Helper()
-	return s.claimAfter(time.Time{}, at, limit, want...)
-}
-
-func (s *subject) claimAfter(after time.Time, at time.Duration, limit int, want ...string) []deadline.Claim {
-	s.Helper()
-	claims, _, err := s.store.Claim(s.Context(), after, s.now.Add(at), lease, limit)
+	claims, _, err := s.store.Claim(s.Context(), s.now.Add(at), lease, limit)
 	s.must(err)
 	var got []string
 	for _, c := range claims {
@@ -105,6 +99,24 @@ func (s *subject) claimAfter(after time.Time, at time.Duration, limit int, want 
 	return claims
 }
 
+// hold prolongs a claim until a time.
+func (s *subject) hold(c deadline.Claim, until time.Duration) error {
+	return s.store.Settle(s.Context(), c, deadline.Outcome{Held: s.now.Add(until)})
+}
+
+// move has a deadline come due at a time.
+func (s *subject) move(c deadline.Claim, due time.Duration, attempts int) error {
+	return s.store.Settle(s.Context(), c, deadline.Outcome{Due: s.now.Add(due), Attempts: attempts})
+}
+
+func (s *subject) park(c deadline.Claim, reason string) error {
+	return s.store.Settle(s.Context(), c, deadline.Outcome{Parked: reason, Attempts: c.Attempts})
+}
+
+func (s *subject) remove(c deadline.Claim) error {
+	return s.store.Settle(s.Context(), c, deadline.Outcome{})
+}
+
 func due(t *testing.T, s *subject) {
 	s.arm("a", time.Minute)
 	s.claim(time.Minute-time.Millisecond, 10)
@@ -114,7 +126,7 @@ func due(t *testing.T, s *subject) {
 func contents(t *testing.T, s *subject) {
 	s.arm("a", time.Minute)
 	c := s.claim(time.Hour, 10, "a")[0]
-	if !c.Due.Equal(s.now.Add(time.Minute)) || c.Reference != reference("a") || c.App != "app of a" || c.Token == "" || c.Attempts != 0 {
+	if !c.Due.Equal(s.now.Add(time.Minute)) || !bytes.Equal(c.Data, dataOf("a")) || c.Token == "" || c.Attempts != 0 {
 		t.Errorf("the claim is %+v", c)
 	}
 }
@@ -139,9 +151,9 @@ func extremes(t *testing.T, s *subject) {
 func late(t *testing.T, s *subject) {
 	s.arm("a", 0)
 	c := s.claim(0, 10, "a")[0]
-	s.must(s.store.Renew(t.Context(), c, s.now.Add(2*lease), lease))
-	s.claim(2*lease, 10)
-	s.must(s.store.Finish(t.Context(), c))
+	s.must(s.hold(c, 3*lease))
+	s.claim(3*lease-time.Millisecond, 10)
+	s.must(s.remove(c))
 }
 
 func leased(t *testing.T, s *subject) {
@@ -154,38 +166,38 @@ func leased(t *testing.T, s *subject) {
 func renewed(t *testing.T, s *subject) {
 	s.arm("a", 0)
 	c := s.claim(0, 10, "a")[0]
-	s.must(s.store.Renew(t.Context(), c, s.now.Add(lease/2), lease))
+	s.must(s.hold(c, lease+lease/2))
 	s.claim(lease, 10)
 	s.claim(lease+lease/2, 10, "a")
-	s.wantLost(s.store.Renew(t.Context(), c, s.now, lease))
+	s.wantLost(s.hold(c, 2*lease))
 }
 
-func finished(t *testing.T, s *subject) {
+func removed(t *testing.T, s *subject) {
 	s.arm("a", 0)
 	c := s.claim(0, 10, "a")[0]
-	s.must(s.store.Finish(t.Context(), c))
+	s.must(s.remove(c))
 	s.claim(time.Hour, 10)
-	s.wantLost(s.store.Finish(t.Context(), c))
-	s.wantLost(s.store.Move(t.Context(), c, s.now, 0))
+	s.wantLost(s.remove(c))
+	s.wantLost(s.move(c, 0, 0))
 }
 
 func moved(t *testing.T, s *subject) {
 	s.arm("a", 0)
 	c := s.claim(0, 10, "a")[0]
-	s.must(s.store.Move(t.Context(), c, s.now.Add(time.Hour), 3))
+	s.must(s.move(c, time.Hour, 3))
 	s.claim(time.Hour-time.Millisecond, 10)
-	if c := s.claim(time.Hour, 10, "a")[0]; c.Attempts != 3 || !c.Due.Equal(s.now.Add(time.Hour)) || c.Reference != reference("a") || c.App != "app of a" {
+	if c := s.claim(time.Hour, 10, "a")[0]; c.Attempts != 3 || !c.Due.Equal(s.now.Add(time.Hour)) || !bytes.Equal(c.Data, dataOf("a")) {
 		t.Errorf("the claim is %+v", c)
 	}
-	s.wantLost(s.store.Move(t.Context(), c, s.now, 0))
+	s.wantLost(s.move(c, 0, 0))
 }
 
 func parked(t *testing.T, s *subject) {
 	s.arm("a", 0)
 	c := s.claim(0, 10, "a")[0]
-	s.must(s.store.Park(t.Context(), c, "the reason"))
+	s.must(s.park(c, "the reason"))
 	s.claim(1000*time.Hour, 10)
-	s.wantLost(s.store.Finish(t.Context(), c))
+	s.wantLost(s.remove(c))
 	if e := s.entry("a"); e.Parked != "the reason" {
 		t.Errorf("the entry is %+v", e)
 	}
@@ -200,11 +212,11 @@ func rearmed(t *testing.T, s *subject) {
 	s.arm("a", time.Hour)
 	s.claim(time.Hour-time.Millisecond, 10)
 	c := s.claim(time.Hour, 10, "a")[0]
-	s.must(s.store.Move(t.Context(), c, s.now.Add(time.Hour), 5))
+	s.must(s.move(c, time.Hour, 5))
 	c = s.claim(time.Hour, 10, "a")[0]
 	s.arm("a", 2*time.Hour)
-	s.wantLost(s.store.Finish(t.Context(), c))
-	s.wantLost(s.store.Park(t.Context(), c, "x"))
+	s.wantLost(s.remove(c))
+	s.wantLost(s.park(c, "x"))
 	if c := s.claim(2*time.Hour, 10, "a")[0]; c.Attempts != 0 {
 		t.Errorf("the claim is %+v", c)
 	}
@@ -217,27 +229,9 @@ func taken(t *testing.T, s *subject) {
 	s.arm("a", 0)
 	first := s.claim(0, 10, "a")[0]
 	second := s.claim(lease, 10, "a")[0]
-	s.wantLost(s.store.Finish(t.Context(), first))
-	s.wantLost(s.store.Move(t.Context(), first, s.now, 0))
-	s.must(s.store.Finish(t.Context(), second))
-}
-
-func after(t *testing.T, s *subject) {
-	for i, key := range []string{"a", "b", "c", "d", "e"} {
-		s.arm(key, time.Duration(i)*time.Second)
-	}
-	s.claimAfter(s.now.Add(2*time.Second), time.Hour, 1, "d")
-	s.claimAfter(s.now.Add(2*time.Second), time.Hour, 10, "e")
-	s.claimAfter(s.now.Add(2*time.Second), time.Hour, 10)
-	s.arm("x", time.Second+time.Millisecond)
-	s.claimAfter(s.now.Add(time.Second), time.Hour, 1, "x") // the time may go back
-	s.claimAfter(time.Time{}, time.Hour, 2, "a", "b")
-	s.claimAfter(s.now, time.Hour, 10, "c")
-	s.claimAfter(s.now, time.Hour, 10)
-	claims, _, err := s.store.Claim(t.Context(), s.now.Add(time.Hour), s.now.Add(time.Hour+lease), lease, 10)
-	if err != nil || len(claims) != 6 { // at the end of their leases
-		t.Errorf("claimed are %v: %v", claims, err)
-	}
+	s.wantLost(s.remove(first))
+	s.wantLost(s.move(first, 0, 0))
+	s.must(s.remove(second))
 }
 
 func next(t *testing.T, s *subject) {
@@ -247,7 +241,7 @@ func next(t *testing.T, s *subject) {
 	}
 	now, seen := s.now, 0
 	for calls := 0; seen < len(dues); calls++ {
-		claims, next, err := s.store.Claim(s.Context(), time.Time{}, now, 10*time.Hour, 1)
+		claims, next, err := s.store.Claim(s.Context(), now, 10*time.Hour, 1)
 		s.must(err)
 		for _, c := range claims {
 			seen++
@@ -264,37 +258,76 @@ func next(t *testing.T, s *subject) {
 	}
 }
 
+// entry returns the deadline of a key as it is listed.
 func (s *subject) entry(key string) (found deadline.Entry) {
 	s.Helper()
-	s.must(s.store.Entries(s.Context(), func(e deadline.Entry) bool {
+	for e, err := range s.store.All(s.Context()) {
+		s.must(err)
 		if e.Key == key {
-			found = e
+			return e
 		}
-		return e.Key != key
-	}))
+	}
 	return found
 }
 
-func entries(t *testing.T, s *subject) {
-	for i := range 100 {
+func all(t *testing.T, s *subject) {
+	const deadlines = 600 // more than are read at once
+	for i := range deadlines {
 		s.arm(fmt.Sprint(i), time.Duration(i)*time.Second)
 	}
 	s.claim(0, 1, "0")
-	n := 0
-	s.must(s.store.Entries(t.Context(), func(e deadline.Entry) bool {
-		n++
-		if (e.Key == "0") == e.Leased.IsZero() || e.Reference != reference(e.Key) || e.App != "app of "+e.Key {
+	seen := make(map[string]bool)
+	for e, err := range s.store.All(t.Context()) {
+		s.must(err)
+		seen[e.Key] = true
+		if (e.Key == "0") == e.Leased.IsZero() || !bytes.Equal(e.Data, dataOf(e.Key)) {
 			t.Errorf("an entry is %+v", e)
 		}
-		return true
-	}))
-	if n != 100 {
-		t.Errorf("%d entries", n)
 	}
-	n = 0
-	s.must(s.store.Entries(t.Context(), func(deadline.Entry) bool { n++; return n < 10 }))
-	if n != 10 {
-		t.Errorf("%d entries after it was enough", n)
+	if len(seen) != deadlines {
+		t.Errorf("%d entries", len(seen))
+	}
+}
+
+func loops(t *testing.T, s *subject) {
+	for i := range 10 {
+		s.arm(fmt.Sprint(i), time.Hour)
+	}
+	n := 0
+	for e, err := range s.store.All(t.Context()) {
+		s.must(err)
+		s.must(s.store.Arm(t.Context(), deadline.Deadline{Key: e.Key, Due: s.now}))
+		if n++; n == 3 {
+			break
+		}
+	}
+	if claims, _, err := s.store.Claim(t.Context(), s.now, lease, 10); err != nil || len(claims) != 3 {
+		t.Errorf("claimed are %+v: %v", claims, err)
+	}
+}
+
+func data(t *testing.T, s *subject) {
+	large := bytes.Repeat([]byte("0123456789\x00"), 10_000)
+	for i, want := range [][]byte{nil, {}, {0}, []byte(`{"json":true}`), []byte("\xff\xfe"), large} {
+		key := fmt.Sprint(i)
+		s.must(s.store.Arm(t.Context(), deadline.Deadline{Key: key, Due: s.now, Data: want}))
+		if c := s.claim(0, 10, key)[0]; !bytes.Equal(c.Data, want) {
+			t.Errorf("%.20q comes back as %.20q", want, c.Data)
+		}
+	}
+}
+
+func copies(t *testing.T, s *subject) {
+	given := dataOf("a")
+	s.must(s.store.Arm(t.Context(), deadline.Deadline{Key: "a", Due: s.now, Data: given}))
+	clear(given)
+	c := s.claim(0, 10, "a")[0]
+	clear(c.Data)
+	e := s.entry("a")
+	clear(e.Data)
+	s.must(s.move(c, 0, 0))
+	if c := s.claim(0, 10, "a")[0]; !bytes.Equal(c.Data, dataOf("a")) {
+		t.Errorf("what was armed comes back as %q", c.Data)
 	}
 }
 
@@ -303,7 +336,7 @@ func together(t *testing.T, s *subject) {
 	var arming sync.WaitGroup
 	for i := range deadlines {
 		arming.Go(func() {
-			if err := s.store.Arm(t.Context(), deadline.Deadline{Key: fmt.Sprint(i), Due: s.now, Reference: reference("x")}); err != nil {
+			if err := s.store.Arm(t.Context(), deadline.Deadline{Key: fmt.Sprint(i), Due: s.now}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -315,7 +348,7 @@ func together(t *testing.T, s *subject) {
 	for range claimers {
 		claiming.Go(func() {
 			for {
-				claims, _, err := s.store.Claim(t.Context(), time.Time{}, s.now, lease, 7)
+				claims, _, err := s.store.Claim(t.Context(), s.now, lease, 7)
 				if err != nil {
 					t.Error(err)
 				}
@@ -347,7 +380,7 @@ func keys(t *testing.T, s *subject) {
 		s.arm(key, time.Duration(i)*time.Second)
 	}
 	for _, c := range s.claim(time.Hour, 100, all...) {
-		s.must(s.store.Finish(t.Context(), c))
+		s.must(s.remove(c))
 	}
 }
 
@@ -356,11 +389,11 @@ func cancelled(t *testing.T, s *subject) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	c := deadline.Claim{}
-	_, _, claimErr := s.store.Claim(ctx, time.Time{}, s.now, lease, 10)
-	for i, err := range []error{
-		s.store.Arm(ctx, deadline.Deadline{Key: "b", Due: s.now}), claimErr, s.store.Renew(ctx, c, s.now, lease), s.store.Finish(ctx, c),
-		s.store.Move(ctx, c, s.now, 0), s.store.Park(ctx, c, ""), s.store.Entries(ctx, func(deadline.Entry) bool { return true }),
-	} {
+	_, _, claimErr := s.store.Claim(ctx, s.now, lease, 10)
+	var allErr error
+	for _, allErr = range s.store.All(ctx) {
+	}
+	for i, err := range []error{s.store.Arm(ctx, deadline.Deadline{Key: "b", Due: s.now}), claimErr, s.store.Settle(ctx, c, deadline.Outcome{}), allErr} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("call %d: %v", i, err)
 		}

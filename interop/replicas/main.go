@@ -30,7 +30,6 @@ import (
 
 	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
-	"github.com/botlapse/botlapse/deadline"
 )
 
 const (
@@ -150,11 +149,11 @@ func report(ctx context.Context, endpoint, key string, users *users, conversatio
 			full++
 		}
 	}
-	if err := cosmos.NewDeadlines(account, "bot", "deadlines", nil).Entries(ctx, func(deadline.Entry) bool {
+	for _, err := range cosmos.NewDeadlines(account, "bot", "deadlines", nil).All(ctx) {
+		if err != nil {
+			return err
+		}
 		deadlines++
-		return true
-	}); err != nil {
-		return err
 	}
 	var once, more int
 	for _, n := range users.told {

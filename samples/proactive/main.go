@@ -104,16 +104,12 @@ func run(ctx context.Context, file, address string, out io.Writer) error {
 		return err
 	}
 	defer storage.Close()
-	store, err := deadline.NewBolt(storage.DB())
-	if err != nil {
-		return err
-	}
 	base, err := connector.New(nil)
 	if err != nil {
 		return err
 	}
 	defer base.Close()
-	b := newBot(base, storage, store)
+	b := newBot(base, storage, storage.Deadlines("bot"))
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", b.adapter.HTTPHandler(b.handle))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}

@@ -37,12 +37,7 @@ func inFile(t *testing.T) opener {
 		if err != nil {
 			panic(err)
 		}
-		storage.DB().MaxBatchDelay = 0 // time that a transcript would tell from that of memory
-		store, err := deadline.NewBolt(storage.DB())
-		if err != nil {
-			panic(err)
-		}
-		return storage, store, storage
+		return storage, storage.Deadlines("bot"), storage
 	}
 }
 

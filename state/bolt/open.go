@@ -38,7 +38,7 @@ func Open(path string) (*Storage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bolt: open %q: %w", path, err)
 	}
-	return &Storage{db: db, turn: make(chan struct{}, 1)}, nil
+	return &Storage{db: db, committing: make(chan struct{}, 1)}, nil
 }
 
 func open(path string) (db *bbolt.DB, err error) {

@@ -34,21 +34,25 @@ const maxKeySize = bbolt.MaxKeySize - timeSize
 type Storage struct {
 	db *bbolt.DB
 
+	committing chan struct{} // holds a value while somebody commits
+
 	mu      sync.Mutex
-	pending []*call       // waiting to be committed, in order of arrival
-	turn    chan struct{} // holds a value while somebody commits
+	pending []*call // waiting to be committed, in order of arrival
+	queues  map[string]*Deadlines
 }
 
-// A call is a Write or a Delete on its way into the file.
+// A call is something to be changed on its way into the file.
 type call struct {
-	verb  string
-	keys  []string
-	items map[string]state.Item // nil in a Delete
+	verb string
+	keys []string
 
-	// The outcome, for the caller to see when done is closed.
-	etags map[string]string
-	err   error
-	done  chan struct{}
+	// apply carries the call out, as a whole or not at all, and returns how many
+	// items it changed. Its error is that of the transaction. What is wrong with
+	// the call alone goes to err, and hinders no other call.
+	apply func(c *call, tx *bbolt.Tx, f *file) (changes int, err error)
+
+	err  error         // for the caller to see when done is closed
+	done chan struct{} // closed when the call has been carried out or never will be
 }
 
 // Read implements [state.Storage]. It does not wait for writes to reach the
@@ -104,11 +108,27 @@ func (s *Storage) Write(ctx context.Context, items map[string]state.Item) (map[s
 			return nil, fmt.Errorf("bolt: write %q: %w: value of %d bytes", key, state.ErrInvalid, len(item.Value))
 		}
 	}
-	c := &call{verb: "write", keys: keys, items: items, etags: make(map[string]string, len(keys))}
-	if err := s.do(ctx, c); err != nil {
+	etags := make(map[string]string, len(keys))
+	err := s.do(ctx, &call{verb: "write", keys: keys, apply: func(c *call, _ *bbolt.Tx, f *file) (changes int, err error) {
+		for _, key := range keys {
+			if r, ok := f.get([]byte(key)); !accepts(r, ok, items[key].ETag) {
+				c.err = fmt.Errorf("bolt: write %q: %w", key, state.ErrConflict)
+				return 0, nil
+			}
+		}
+		for _, key := range keys {
+			etag, err := f.put([]byte(key), items[key].Value, items[key].TTL)
+			if err != nil {
+				return 0, err
+			}
+			etags[key] = formatETag(etag)
+		}
+		return len(keys), nil
+	}})
+	if err != nil {
 		return nil, err
 	}
-	return c.etags, nil
+	return etags, nil
 }
 
 // Delete implements [state.Storage]. What its errors mean, and how long it
@@ -120,11 +140,22 @@ func (s *Storage) Delete(ctx context.Context, keys []string) error {
 	if err := checkKeys("delete", keys); err != nil {
 		return err
 	}
-	return s.do(ctx, &call{verb: "delete", keys: keys})
+	return s.do(ctx, &call{verb: "delete", keys: keys, apply: func(_ *call, _ *bbolt.Tx, f *file) (changes int, err error) {
+		for _, key := range keys {
+			removed, err := f.remove([]byte(key))
+			if err != nil {
+				return 0, err
+			}
+			if removed {
+				changes++
+			}
+		}
+		return changes, nil
+	}})
 }
 
 // DB returns the database, for other packages of a program that keep data of
-// their own in the same file. They leave the bucket "state" alone.
+// their own in the same file. They leave the buckets "state" and "deadlines" alone.
 //
 // A transaction of theirs that writes holds up Write and Delete until it ends;
 // one that is open holds up Close.
@@ -150,8 +181,8 @@ func (s *Storage) do(ctx context.Context, c *call) error {
 
 	select {
 	case <-c.done:
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.committing <- struct{}{}:
+		defer func() { <-s.committing }()
 		runtime.Gosched() // let those write who were woken by the last commit
 		s.commit()
 	case <-ctx.Done():
@@ -208,7 +239,7 @@ func (s *Storage) commit() {
 		f := contents(tx)
 		changes := 0
 		for _, c := range calls {
-			n, err := c.apply(f)
+			n, err := c.apply(c, tx, f)
 			if err != nil {
 				return err
 			}
@@ -227,39 +258,6 @@ func (s *Storage) commit() {
 	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		calls = s.take() // the function has not run
 	}
-}
-
-// apply carries out c, which must be done as a whole or not at all, and
-// returns how many items it changed. The error is that of the transaction.
-func (c *call) apply(f *file) (changes int, err error) {
-	if c.items == nil {
-		for _, key := range c.keys {
-			removed, err := f.remove([]byte(key))
-			if err != nil {
-				return 0, err
-			}
-			if removed {
-				changes++
-			}
-		}
-		return changes, nil
-	}
-
-	for _, key := range c.keys {
-		if r, ok := f.get([]byte(key)); !accepts(r, ok, c.items[key].ETag) {
-			c.err = fmt.Errorf("bolt: write %q: %w", key, state.ErrConflict)
-			return 0, nil
-		}
-	}
-	for _, key := range c.keys {
-		item := c.items[key]
-		etag, err := f.put([]byte(key), item.Value, item.TTL)
-		if err != nil {
-			return 0, err
-		}
-		c.etags[key] = formatETag(etag)
-	}
-	return len(c.keys), nil
 }
 
 // accepts reports whether a write with the given ETag may replace r, or, if

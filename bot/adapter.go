@@ -5,17 +5,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -104,8 +101,6 @@ type Adapter struct {
 	closed  bool
 	idle    chan struct{} // made by Close, closed when no turn is running
 }
-
-var _ core.Adapter = (*Adapter)(nil)
 
 // NewAdapter returns an adapter that runs turns through the middleware, the
 // first listed outermost, and sends through base. It panics if base or one of
@@ -272,83 +267,6 @@ func (a *Adapter) send(ctx context.Context, act *schema.Activity) (id string, er
 		return s.SendActivity(ctx, *act)
 	}
 	return "", a.sendPlain(ctx, *act)
-}
-
-// sendPlain delivers by all that core.Adapter has: it sends what a handler returns.
-func (a *Adapter) sendPlain(ctx context.Context, act schema.Activity) error {
-	return a.base.ProcessActivity(ctx, schema.Activity{Type: schema.Message}, activity.HandlerFuncs{
-		OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) { return withCard(act), nil },
-	})
-}
-
-// withCard turns suggested actions into a card where their values are no
-// objects: only a card, whose content is untyped, passes through msbotbuilder-go
-// as it should.
-func withCard(act schema.Activity) schema.Activity {
-	actions := act.SuggestedActions.Actions
-	if !slices.ContainsFunc(actions, func(c schema.CardAction) bool { _, ok := c.Value[""]; return ok }) {
-		return act
-	}
-	buttons := make([]map[string]any, len(actions))
-	for i, c := range actions {
-		buttons[i] = map[string]any{"type": c.Type, "title": c.Title, "value": c.Value}
-		if v, ok := c.Value[""]; ok {
-			buttons[i]["value"] = v
-		}
-	}
-	act.SuggestedActions = schema.SuggestedActions{}
-	act.Attachments = append(slices.Clip(act.Attachments), schema.Attachment{
-		ContentType: "application/vnd.microsoft.card.hero",
-		Content:     map[string]any{"buttons": buttons},
-	})
-	return act
-}
-
-// ParseRequest reads an activity from an HTTP request, through the base
-// adapter, which also checks that it is authentic.
-func (a *Adapter) ParseRequest(ctx context.Context, req *http.Request) (schema.Activity, error) {
-	bounded := *req
-	bounded.Body = http.MaxBytesReader(nil, req.Body, cmp.Or(a.MaxBodyBytes, defaultMaxBodyBytes))
-	return a.base.ParseRequest(ctx, &bounded)
-}
-
-// ProcessActivity is [Adapter.Process] for a handler written for
-// msbotbuilder-go; see [HandleActivity]. It cannot answer an invoke, and sends
-// replies to an activity that expects them in the HTTP response as messages of
-// their own; for both, use [Adapter.HTTPHandler].
-func (a *Adapter) ProcessActivity(ctx context.Context, act schema.Activity, h activity.Handler) error {
-	return a.Process(ctx, act, HandleActivity(h))
-}
-
-// ProactiveMessage is [Adapter.Continue] for a handler written for
-// msbotbuilder-go: it sends what the handler's OnMessage returns. It does not
-// wait for the turns of the conversation: such handlers call it within one, and
-// have no context that would tell.
-func (a *Adapter) ProactiveMessage(ctx context.Context, ref schema.ConversationReference, h activity.Handler) error {
-	turn := proactiveTurn(ref, func(ctx context.Context, turn *Turn) error {
-		act := turn.Activity
-		act.Type, act.Name = schema.Message, ""
-		reply, err := h.OnMessage(&activity.TurnContext{Activity: act})
-		if err != nil || wire.IsZero(&reply) {
-			return err
-		}
-		_, err = turn.Send(ctx, reply)
-		return err
-	})
-	turn.beside = true
-	return a.run(ctx, turn)
-}
-
-// DeleteActivity deletes an activity that the bot has sent, through the base
-// adapter.
-func (a *Adapter) DeleteActivity(ctx context.Context, activityID string, ref schema.ConversationReference) error {
-	return a.base.DeleteActivity(ctx, activityID, ref)
-}
-
-// UpdateActivity replaces an activity that the bot has sent, through the base
-// adapter.
-func (a *Adapter) UpdateActivity(ctx context.Context, act schema.Activity) error {
-	return a.base.UpdateActivity(ctx, act)
 }
 
 func (a *Adapter) logger() *slog.Logger {

@@ -26,28 +26,26 @@ const (
 	defaultMaxTurns     = 10000
 	defaultAckAfter     = 10 * time.Second
 	defaultTurnTimeout  = 2 * time.Minute
+	defaultMaxWaiting   = 64
+	defaultRemember     = 4096
 )
-
-// A Sender is a base adapter that can deliver an addressed activity and tell
-// the id that the channel gave it, "" if it gave none. [NewAdapter] prefers it
-// to core.Adapter's ProcessActivity, which does not tell.
-type Sender interface {
-	SendActivity(ctx context.Context, a schema.Activity) (id string, err error)
-}
-
-// An Authenticator is a base adapter that says for which app it lets requests in.
-// Conversations that were stored while it let in anybody are not written to by
-// themselves, because their serviceUrl would be sent the app's token: see
-// [Adapter.AppID].
-type Authenticator interface {
-	// AppID returns the id of the app whose tokens ParseRequest demands, and
-	// with whose tokens the base sends. It is "" if requests need no token.
-	AppID() string
-}
 
 // An Adapter runs turns: it surrounds a handler with middleware and sends what
 // the handler says through a base adapter. It is itself a core.Adapter, so it
 // can take the place of the base in a bot that exists.
+//
+// Around all middleware it does three things of its own:
+//
+//   - A panic in a turn is an error of that turn, a [*PanicError].
+//   - The turns of one conversation run one after the other, in the order in
+//     which they arrive, and those of different conversations in parallel. A
+//     turn that waits obeys its context. This covers one process; what several
+//     do to one conversation is settled by the state's eTags.
+//   - An activity that was handled is not handled again if the channel delivers
+//     it a second time; the second delivery gets the answer of the first. An
+//     answer of more than 16 KiB, which only invokes and activities that expect
+//     replies have, is not kept: such a delivery is answered without content.
+//     An activity whose turn failed is handled again.
 //
 // The fields must be set before the first turn. The methods are safe for
 // concurrent use.
@@ -78,11 +76,15 @@ type Adapter struct {
 	// negative means no bound.
 	TurnTimeout time.Duration
 
-	// Bare leaves out the Recover and Serialize that the adapter otherwise
-	// puts around the middleware it was given, for authors who list their own.
-	// Turns that wait in a Serialize of theirs have been decoded, which takes
-	// many times the memory of their bytes.
-	Bare bool
+	// MaxWaiting is how many turns of one conversation may wait while another
+	// one is running. One more fails with [ErrBusy]. The default, for 0, is 64.
+	MaxWaiting int
+
+	// Remember is how many activities, of all conversations together, are
+	// remembered so that they are not handled again: each takes some 200
+	// bytes, and at most 18 KiB. The default, for 0, is 4096; negative means
+	// none.
+	Remember int
 
 	// Logger gets one line for each HTTP request whose turn failed, and at
 	// debug level for each that did not. It gets nothing of what users or bots
@@ -91,9 +93,9 @@ type Adapter struct {
 	Logger *slog.Logger
 
 	base     core.Adapter
-	mw       []Middleware
-	once     sync.Once
 	chain    Handler
+	lanes    lanes
+	handled  handled
 	requests atomic.Int64 // that have a turn or are about to
 
 	mu      sync.Mutex
@@ -109,24 +111,17 @@ func NewAdapter(base core.Adapter, mw ...Middleware) *Adapter {
 	if base == nil || slices.ContainsFunc(mw, func(m Middleware) bool { return m == nil }) {
 		panic("bot: nil base adapter or middleware")
 	}
-	return &Adapter{base: base, mw: mw}
-}
-
-// compose builds the chain. Its innermost handler is the turn's own.
-func (a *Adapter) compose() {
-	mw := append([]Middleware{decode}, a.mw...)
-	if !a.Bare {
-		mw = append([]Middleware{Recover(), Serialize(nil)}, mw...)
-	}
+	a := &Adapter{base: base}
 	a.chain = func(ctx context.Context, turn *Turn) error {
 		if err := turn.handler(ctx, turn); err != nil {
 			return err
 		}
 		return turn.invokeError() // before anything is saved
 	}
-	for _, m := range slices.Backward(mw) {
+	for _, m := range slices.Backward(append([]Middleware{recovering, a.serialize, a.once, decode}, mw...)) {
 		a.chain = m(a.chain)
 	}
+	return a
 }
 
 // Process runs one turn for an incoming activity and waits for its end. Its
@@ -196,7 +191,6 @@ func (a *Adapter) run(ctx context.Context, turn *Turn) (err error) {
 	}
 	defer a.end(turn)
 	defer func() { measure(ctx, turn, err) }()
-	a.once.Do(a.compose)
 	turn.adapter = a
 	ctx = context.WithValue(ctx, turnKey{}, turn)
 	return a.chain(state.NewContext(ctx, state.IDs{
@@ -259,14 +253,6 @@ func (a *Adapter) Close(ctx context.Context) error {
 		cancel()
 	}
 	return ctx.Err()
-}
-
-// send delivers an addressed activity through the base adapter.
-func (a *Adapter) send(ctx context.Context, act *schema.Activity) (id string, err error) {
-	if s, ok := a.base.(Sender); ok {
-		return s.SendActivity(ctx, *act)
-	}
-	return "", a.sendPlain(ctx, *act)
 }
 
 func (a *Adapter) logger() *slog.Logger {

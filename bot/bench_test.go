@@ -28,13 +28,12 @@ func BenchmarkTurn(b *testing.B) {
 	}
 }
 
-// What does Serialize cost, by the number of conversations that turns arrive
-// for at random?
-func BenchmarkSerialize(b *testing.B) {
+// What does a turn cost that does nothing, by the number of conversations that
+// turns arrive for at random?
+func BenchmarkEmptyTurn(b *testing.B) {
 	for _, conversations := range []int{1, 10_000} {
 		b.Run(fmt.Sprint(conversations), func(b *testing.B) {
-			adapter := bot.NewAdapter(&base{}, bot.Serialize(nil))
-			adapter.Bare = true
+			adapter := bot.NewAdapter(&base{})
 			ids := make([]string, conversations)
 			for i := range ids {
 				ids[i] = fmt.Sprint("conversation-", i)

@@ -15,9 +15,9 @@ core.Adapter and stays as it is. Its handler can also be passed to
 
 # Order
 
-The first middleware listed is outermost. Around all of it the adapter puts
-[Recover] and [Serialize]: a panic fails its turn only, and the turns of one
-conversation run one after the other.
+The first middleware listed is outermost. Around all of it the adapter sees to
+it that a panic fails its turn only, that the turns of one conversation run one
+after the other, and that an activity which comes twice is handled once.
 
 What has been sent has been sent: when a handler fails after it has sent
 something, a channel that delivers the activity again gets the replies again.

@@ -1,46 +1,55 @@
 package bot
 
 import (
-	"encoding/json"
+	"cmp"
+	"context"
+	"sync"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 )
 
-// repeat gives turn the answer of an earlier delivery of its activity.
-func (s *serializer) repeat(turn *Turn, d delivery) bool {
-	s.mu.Lock()
-	answer, ok := s.answers.get(d)
-	s.mu.Unlock()
-	if ok {
-		turn.mu.Lock()
-		turn.replies, turn.invoke = answer.replies, answer.invoke
-		turn.mu.Unlock()
-	}
-	return ok
-}
+const (
+	// What is remembered of an activity and its answer, in bytes at most.
+	maxDelivery = 2 << 10
+	maxAnswer   = 16 << 10
+)
 
-func (s *serializer) remember(turn *Turn, d delivery, invoke bool) {
-	if d.id == "" {
-		return
-	}
-	turn.mu.Lock()
-	answer := answer{turn.replies, turn.invoke}
-	turn.mu.Unlock()
-	if answer.size() > maxAnswer {
-		answer.replies, answer.invoke = nil, nil
-		if invoke {
-			answer.invoke = &invokeResponse{Status: 200}
+// once does not handle an activity again that was handled, if the channel
+// delivers it a second time: the second delivery gets the answer of the first.
+// An activity whose turn failed is handled again.
+//
+// It must be inside of serialize, so that the second delivery waits for the end
+// of the first.
+func (a *Adapter) once(next Handler) Handler {
+	return func(ctx context.Context, turn *Turn) error {
+		d, invoke := deliveryOf(turn), turn.Activity.Type == schema.Invoke // before anybody changes it
+		if d.id == "" || a.Remember < 0 {
+			return next(ctx, turn)
 		}
+		if answer, ok := a.handled.get(d); ok {
+			turn.setAnswer(answer)
+			return nil
+		}
+		if err := next(ctx, turn); err != nil {
+			return err
+		}
+		answer := turn.answer()
+		if answer.size() > maxAnswer {
+			answer.replies, answer.invoke = nil, nil
+			if invoke {
+				answer.invoke = &invokeResponse{Status: 200}
+			}
+		}
+		a.handled.put(d, answer, cmp.Or(a.Remember, defaultRemember))
+		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.answers.put(d, answer)
 }
 
 // A delivery identifies an activity that a channel delivers, however often.
 type delivery struct {
 	conversationKey
+	sender       string
 	activityType schema.ActivityTypes
 	id           string
 	// at tells apart activities that are not new messages and bear the id of
@@ -52,20 +61,15 @@ type delivery struct {
 // told, or has ids so long that they come from no channel.
 func deliveryOf(turn *Turn) delivery {
 	a := &turn.Activity
-	if len(a.ChannelID)+len(a.Conversation.ID)+len(a.Type)+len(a.ID) > maxDelivery {
+	if a.Conversation.ID == "" || turn.beside ||
+		len(a.ChannelID)+len(a.Conversation.ID)+len(a.From.ID)+len(a.Type)+len(a.ID) > maxDelivery {
 		return delivery{}
 	}
-	d := delivery{conversationOf(turn), a.Type, a.ID, time.Time{}}
+	d := delivery{conversationOf(turn), a.From.ID, a.Type, a.ID, time.Time{}}
 	if a.Type != schema.Message && a.Type != schema.Invoke {
 		d.at = a.Timestamp.UTC()
 	}
 	return d
-}
-
-// An answer is what the HTTP response to a delivery holds.
-type answer struct {
-	replies []json.RawMessage
-	invoke  *invokeResponse
 }
 
 // size returns how many bytes the answer has.
@@ -80,35 +84,34 @@ func (a *answer) size() int {
 	return n
 }
 
-// answers remembers the newest max answers.
-type answers struct {
-	max  int
-	m    map[delivery]answer
-	ring []delivery
-	next int // where in ring the next one goes
+// handled remembers the newest deliveries that were handled, and their answers.
+type handled struct {
+	mu      sync.Mutex
+	answers map[delivery]answer
+	ring    []delivery
+	next    int // where in ring the next one goes
 }
 
-func (a *answers) get(d delivery) (answer, bool) {
-	if d.id == "" {
-		return answer{}, false
-	}
-	found, ok := a.m[d]
+func (h *handled) get(d delivery) (answer, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	found, ok := h.answers[d]
 	return found, ok
 }
 
-func (a *answers) put(d delivery, ans answer) {
-	if a.max == 0 {
-		return
+// put remembers d, and forgets the oldest one if there are max others.
+func (h *handled) put(d delivery, ans answer, max int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.answers == nil {
+		h.answers = make(map[delivery]answer)
 	}
-	if a.m == nil {
-		a.m = make(map[delivery]answer)
-	}
-	if len(a.ring) < a.max {
-		a.ring = append(a.ring, d)
+	if len(h.ring) < max {
+		h.ring = append(h.ring, d)
 	} else {
-		delete(a.m, a.ring[a.next])
-		a.ring[a.next] = d
-		a.next = (a.next + 1) % a.max
+		delete(h.answers, h.ring[h.next])
+		h.ring[h.next] = d
+		h.next = (h.next + 1) % max
 	}
-	a.m[d] = ans
+	h.answers[d] = ans
 }

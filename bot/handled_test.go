@@ -3,6 +3,7 @@ package bot_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,8 @@ func TestWhichDeliveriesAreTheSame(t *testing.T) {
 	}
 	other := withID("m1", message("hi"))
 	other.ChannelID = "other"
+	colleague := withID("m1", message("hi"))
+	colleague.From.ID = "u2"
 	for _, test := range []struct {
 		name          string
 		first, second schema.Activity
@@ -34,6 +37,7 @@ func TestWhichDeliveriesAreTheSame(t *testing.T) {
 		{"an id that is too long to be remembered", withID(strings.Repeat("x", 2<<10), message("hi")), withID(strings.Repeat("x", 2<<10), message("hi")), false},
 		{"the same id in another conversation", withID("m1", message("hi")), in("c2", withID("m1", message("hi"))), false},
 		{"the same id on another channel", withID("m1", message("hi")), other, false},
+		{"the same id from another sender", withID("m1", message("hi")), colleague, false},
 		{"a message and its edit", withID("m1", message("hi")), of(schema.MessageUpdate, withID("m1", message("ho"))), false},
 		{"two edits of a message", at(1, of(schema.MessageUpdate, withID("m1", message("ho")))), at(2, of(schema.MessageUpdate, withID("m1", message("hu")))), false},
 		{"one edit twice", at(1, of(schema.MessageUpdate, withID("m1", message("ho")))), at(1, of(schema.MessageUpdate, withID("m1", message("ho")))), true},
@@ -64,8 +68,8 @@ func TestAnActivityWhoseTurnFailedRunsAgain(t *testing.T) {
 
 func TestNoMoreActivitiesAreRememberedThanAsked(t *testing.T) {
 	for _, remember := range []int{-1, 1, 3} {
-		adapter := bot.NewAdapter(&base{}, bot.Serialize(&bot.SerializeOptions{Remember: remember}))
-		adapter.Bare = true
+		adapter := bot.NewAdapter(&base{})
+		adapter.Remember = remember
 		runs := 0
 		deliver := func(id int) int {
 			before := runs
@@ -86,6 +90,22 @@ func TestNoMoreActivitiesAreRememberedThanAsked(t *testing.T) {
 			if want == 1 {
 				break
 			}
+		}
+	}
+}
+
+// TestD12TheSenderIsPartOfWhatIsRemembered has another member of a conversation
+// use an id that was used: neither is their message dropped, nor are they given
+// the replies to somebody else.
+func TestD12TheSenderIsPartOfWhatIsRemembered(t *testing.T) {
+	h := newHTTP(&base{}, io.Discard).HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
+		_, err := turn.SendText(ctx, "for "+turn.Activity.From.ID)
+		return err
+	})
+	body := strings.Replace(aMessage, "{", `{"deliveryMode":"expectReplies",`, 1)
+	for _, sender := range []string{"u1", "u2", "u1"} {
+		if w := post(t.Context(), h, strings.Replace(body, "u1", sender, 1)); !strings.Contains(w.Body.String(), "for "+sender) {
+			t.Errorf("%s is answered with %s", sender, w.Body)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -67,9 +66,6 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		go func() {
 			err := errors.New("bot: the handler ended its goroutine")
 			defer func() {
-				if v := recover(); v != nil { // where Recover was left out
-					err = &PanicError{v, debug.Stack()}
-				}
 				a.requests.Add(-1)
 				a.log(ctx, turn, err)
 				done <- err
@@ -222,14 +218,12 @@ func (a *Adapter) answer(w http.ResponseWriter, turn *Turn, kind schema.Activity
 		http.Error(w, "the turn failed", http.StatusInternalServerError)
 		return
 	}
-	turn.mu.Lock()
-	replies, invoke := turn.replies, turn.invoke
-	turn.mu.Unlock()
+	answer := turn.answer()
 	status := http.StatusOK
 	var body []byte
-	switch {
+	switch invoke := answer.invoke; {
 	case turn.buffer:
-		body, err = encodeReplies(replies, invoke)
+		body, err = answer.encode()
 	case kind != schema.Invoke:
 	case invoke == nil:
 		http.Error(w, "not implemented", http.StatusNotImplemented)
@@ -249,10 +243,16 @@ func (a *Adapter) answer(w http.ResponseWriter, turn *Turn, kind schema.Activity
 	w.Write(body)
 }
 
-// encodeReplies writes the body that answers an activity which expects its
-// replies in the response. As in the official SDKs an invoke response is one of
-// them.
-func encodeReplies(replies []json.RawMessage, invoke *invokeResponse) ([]byte, error) {
+// An answer is what the HTTP response to a delivery holds.
+type answer struct {
+	replies []json.RawMessage
+	invoke  *invokeResponse
+}
+
+// encode writes the body that answers an activity which expects its replies in
+// the response. As in the official SDKs an invoke response is one of them.
+func (a *answer) encode() ([]byte, error) {
+	replies, invoke := a.replies, a.invoke
 	if invoke != nil {
 		encoded, err := wire.Encode(&schema.Activity{Type: typeInvokeResponse, Value: Value(invoke)})
 		if err != nil || invoke.err != nil {

@@ -24,17 +24,14 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// Recover turns a panic into the turn's error, a [*PanicError]. The adapter
-// puts it around everything else.
-func Recover() Middleware {
-	return func(next Handler) Handler {
-		return func(ctx context.Context, turn *Turn) (err error) {
-			defer func() {
-				if v := recover(); v != nil {
-					err = &PanicError{v, debug.Stack()}
-				}
-			}()
-			return next(ctx, turn)
-		}
+// recovering turns a panic into the turn's error, a *PanicError.
+func recovering(next Handler) Handler {
+	return func(ctx context.Context, turn *Turn) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{v, debug.Stack()}
+			}
+		}()
+		return next(ctx, turn)
 	}
 }

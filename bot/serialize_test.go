@@ -139,20 +139,3 @@ func TestAPanicOrAnErrorLetsTheNextTurnRun(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestABareAdapterNeitherRecoversNorSerializes(t *testing.T) {
-	adapter := bot.NewAdapter(&base{})
-	adapter.Bare = true
-	defer func() {
-		if v := recover(); v != "oops" {
-			t.Errorf("recovered %v", v)
-		}
-	}()
-	adapter.Process(t.Context(), message(""), func(ctx context.Context, turn *bot.Turn) error {
-		// A second turn of the conversation does not wait for this one.
-		if err := adapter.Process(ctx, message(""), silent); err != nil {
-			t.Error(err)
-		}
-		panic("oops")
-	})
-}

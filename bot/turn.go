@@ -327,6 +327,20 @@ func (t *Turn) invokeError() error {
 	return t.invoke.err
 }
 
+// answer returns what the HTTP response has to hold.
+func (t *Turn) answer() answer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return answer{t.replies, t.invoke}
+}
+
+// setAnswer makes a the answer, as if this turn had given it.
+func (t *Turn) setAnswer(a answer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.replies, t.invoke = a.replies, a.invoke
+}
+
 func (t *Turn) hasEnded() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -178,10 +178,7 @@ func (r *refusal) HTTPReason() string { return r.line }
 // refuse answers a request that is no turn.
 func (a *Adapter) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, line := http.StatusUnauthorized, "not authentic"
-	var known interface {
-		HTTPStatus() int
-		HTTPReason() string
-	}
+	var known StatusError
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
 	var badTime *time.ParseError

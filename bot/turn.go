@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/object"
 	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/internal/wire"
 )
@@ -228,18 +230,60 @@ func (t *Turn) SendText(ctx context.Context, text string) (id string, err error)
 	return t.send(ctx, &schema.Activity{Type: schema.Message, Text: text})
 }
 
+// SendRaw sends an activity that is written as a JSON object, for what
+// schema.Activity cannot hold, such as mentions, and returns the id that the
+// channel gave it:
+//
+//	turn.SendRaw(ctx, json.RawMessage(`{"text":"<at>Ada</at>","entities":[{"type":"mention",…}]}`))
+//
+// It is addressed and completed like one of [Turn.Send]; all else goes out as it
+// is. SendRaw fails with [ErrNoRawSender] if the base adapter cannot do that,
+// unless the activity of the turn asked for its replies in the HTTP response.
+func (t *Turn) SendRaw(ctx context.Context, raw json.RawMessage) (id string, err error) {
+	o, err := object.Parse(raw)
+	if err != nil {
+		return "", fmt.Errorf("bot: send: the activity is %w", err)
+	}
+	text := func(name string) string { s, _ := object.String(o.Get(name)); return s }
+	a := schema.Activity{
+		Type:      schema.ActivityTypes(text("type")),
+		ReplyToID: text("replyToId"),
+		Locale:    text("locale"),
+		InputHint: schema.InputHints(text("inputHint")),
+	}
+	t.complete(&a)
+	completed, err := wire.Encode(&a)
+	if err != nil {
+		return "", fmt.Errorf("bot: send %s: %w", a.Type, err)
+	}
+	own, _ := object.ParseValid(completed)
+	o.Filter(func(name string) bool {
+		return !slices.ContainsFunc(completedFields, func(field string) bool { return strings.EqualFold(name, field) })
+	})
+	for name, value := range own.All {
+		o.Set(name, value)
+	}
+	if a.Type == typeInvokeResponse {
+		json.Unmarshal(o.Get("value"), &a.Value) // what is no object is none
+	}
+	return t.deliver(ctx, &a, o.Encode())
+}
+
+// completedFields are those that complete sets, and id, which is the channel's
+// to give.
+var completedFields = []string{"id", "type", "inputHint", "channelId", "serviceUrl", "conversation", "from", "recipient", "replyToId", "locale"}
+
 // send sends a, which it may change.
 func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err error) {
-	if a.Type == "" {
-		a.Type = schema.Message
-	}
-	if a.Type == schema.Message && a.InputHint == "" {
-		a.InputHint = schema.AcceptingInput
-	}
-	t.address(a)
-	var encoded json.RawMessage
-	if t.buffer && a.Type != typeInvokeResponse {
-		if encoded, err = wire.Encode(a); err != nil {
+	t.complete(a)
+	return t.deliver(ctx, a, nil)
+}
+
+// deliver sends a completed activity: as raw, unless that is nil.
+func (t *Turn) deliver(ctx context.Context, a *schema.Activity, raw json.RawMessage) (id string, err error) {
+	reply := raw
+	if t.buffer && reply == nil && a.Type != typeInvokeResponse {
+		if reply, err = wire.Encode(a); err != nil {
 			return "", fmt.Errorf("bot: send %s: %w", a.Type, err)
 		}
 	}
@@ -252,7 +296,7 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 		t.invoke = invokeResponseOf(a.Value)
 		t.responded = true
 	case t.buffer:
-		t.replies = append(t.replies, encoded)
+		t.replies = append(t.replies, reply)
 		t.responded = t.responded || a.Type != schema.Trace
 	}
 	t.mu.Unlock()
@@ -265,7 +309,7 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 		return "", nil
 	}
 
-	id, err = t.adapter.send(ctx, a)
+	id, err = t.adapter.send(ctx, a, raw)
 	if err != nil {
 		return "", fmt.Errorf("bot: send %s: %w", a.Type, err)
 	}
@@ -277,8 +321,15 @@ func (t *Turn) send(ctx context.Context, a *schema.Activity) (id string, err err
 	return id, nil
 }
 
-// address applies the conversation reference to an outgoing activity.
-func (t *Turn) address(a *schema.Activity) {
+// complete gives an outgoing activity a type and an input hint if it has none,
+// and addresses it.
+func (t *Turn) complete(a *schema.Activity) {
+	if a.Type == "" {
+		a.Type = schema.Message
+	}
+	if a.Type == schema.Message && a.InputHint == "" {
+		a.InputHint = schema.AcceptingInput
+	}
 	ref := t.Reference()
 	a.ChannelID = ref.ChannelID
 	a.ServiceURL = ref.ServiceURL

@@ -118,6 +118,19 @@ func TestActivitiesGoWhereTheChannelWantsThem(t *testing.T) {
 	}
 }
 
+func TestARawActivityIsSentAsItIs(t *testing.T) {
+	const raw = `{ "type":"message","entities":[{"mentioned":{}}],"n":1.0 }`
+	channel, requests := newChannel(t, 201, `{"id":"r1"}`)
+	a := to(channel)
+	a.ReplyToID = "m1"
+	if id, err := newAdapter(t, connector.Options{}).SendRawActivity(t.Context(), a, json.RawMessage(raw)); id != "r1" || err != nil {
+		t.Errorf("id is %q, error %v", id, err)
+	}
+	if got := <-requests; got.path != "/v3/conversations/c1/activities/m1" || got.contentType != "application/json" || got.body != raw {
+		t.Errorf("the channel got %+v", got)
+	}
+}
+
 func TestWhatIsEmptyIsNotSent(t *testing.T) {
 	channel, requests := newChannel(t, 200, `{"id":"r1"}`)
 	a := to(channel)

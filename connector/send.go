@@ -57,7 +57,7 @@ func (e *SendError) Error() string {
 
 // Permanent reports whether it is of no use to send to the conversation again:
 // it is gone (404 for a new activity), or the bot was removed from it or has
-// been disabled (403).
+// been disabled (403). It makes the error a PermanentError of package bot.
 func (e *SendError) Permanent() bool {
 	return e.Status == http.StatusForbidden || e.Status == http.StatusNotFound && e.Method == http.MethodPost
 }
@@ -83,13 +83,30 @@ func (e *SendError) Permanent() bool {
 // 501. For a message that is an error; of others, which a bot can do without,
 // it becomes a warning in the log.
 func (a *Adapter) SendActivity(ctx context.Context, act schema.Activity) (id string, err error) {
+	act.Type, act.ID = cmp.Or(act.Type, schema.Message), ""
+	return a.send(ctx, &act, nil)
+}
+
+// SendRawActivity is [Adapter.SendActivity] for an activity that is written as
+// JSON: raw is sent as it is. Of act it takes the type and the address:
+// serviceUrl, conversation and replyToId.
+func (a *Adapter) SendRawActivity(ctx context.Context, act schema.Activity, raw json.RawMessage) (id string, err error) {
 	act.Type = cmp.Or(act.Type, schema.Message)
+	return a.send(ctx, &act, raw)
+}
+
+// send posts act, or raw instead, unless that is nil.
+func (a *Adapter) send(ctx context.Context, act *schema.Activity, raw json.RawMessage) (id string, err error) {
 	u, err := a.activities(act.ServiceURL, act.Conversation.ID, act.ReplyToID)
 	if err != nil {
 		return "", err
 	}
-	act.ID = ""
-	answer, err := a.doActivity(ctx, http.MethodPost, u, &act)
+	var answer []byte
+	if raw != nil {
+		answer, err = a.do(ctx, http.MethodPost, u, act.Conversation.ID, raw)
+	} else {
+		answer, err = a.doActivity(ctx, http.MethodPost, u, act)
+	}
 	var refused *SendError
 	if errors.As(err, &refused) && act.Type != schema.Message &&
 		(refused.Status == http.StatusBadRequest || refused.Status == http.StatusNotImplemented) {

@@ -329,7 +329,7 @@ func (e *RequestError) Error() string {
 // Unwrap returns the cause.
 func (e *RequestError) Unwrap() error { return e.Cause }
 
-// HTTPStatus and HTTPReason are what package bot answers with.
+// HTTPStatus and HTTPReason make it a StatusError of package bot.
 func (e *RequestError) HTTPStatus() int    { return e.Status }
 func (e *RequestError) HTTPReason() string { return e.Reason }
 

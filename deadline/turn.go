@@ -219,6 +219,6 @@ func (l *look) tell(ctx context.Context, turn *bot.Turn, expiry middleware.Expir
 // isPermanent reports whether sending again is of no use: the conversation is
 // gone, or the bot was removed from it.
 func isPermanent(err error) bool {
-	var e interface{ Permanent() bool }
+	var e bot.PermanentError
 	return errors.As(err, &e) && e.Permanent()
 }

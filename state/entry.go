@@ -29,6 +29,8 @@ type entry struct {
 	merges map[string]mergeFunc
 	// expires is when the storage may drop what is written; zero for its default.
 	expires time.Time
+	books   []string   // the names of the scope's bookkeeping
+	update  UpdateFunc // computes the bookkeeping; nil: it stays as it is
 	// inDoubt is whether doc, or what it was before, may have been written.
 	inDoubt bool
 }
@@ -102,14 +104,22 @@ func (e *entry) pending() (*Item, object.Object, error) {
 	if err := e.flush(); err != nil {
 		return nil, object.Object{}, err
 	}
+	if err := e.keepBooks(&e.doc); err != nil {
+		return nil, object.Object{}, err
+	}
 	if e.doc.Equal(&e.base) {
 		return nil, object.Object{}, nil
 	}
-	item := &Item{Value: e.doc.Encode(), ETag: e.etag}
+	return e.item(&e.doc), e.doc.Clone(), nil
+}
+
+// item returns doc as it is to be written. The caller holds e.mu.
+func (e *entry) item(doc *object.Object) *Item {
+	item := &Item{Value: doc.Encode(), ETag: e.etag}
 	if !e.expires.IsZero() {
 		item.TTL = max(time.Until(e.expires), time.Second)
 	}
-	return item, e.doc.Clone(), nil
+	return item
 }
 
 // saved records that doc is what is stored now.
@@ -179,7 +189,7 @@ func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) er
 		}
 		e.mu.Unlock()
 
-		if existed && etag == ETagNone || len(properties(&base)) > 0 && len(properties(&theirs)) == 0 ||
+		if existed && etag == ETagNone || e.hasProperties(&base) && !e.hasProperties(&theirs) ||
 			!bytes.Equal(theirs.Get(clearedProperty), base.Get(clearedProperty)) {
 			return fmt.Errorf("%w: cleared since it was read", conflict)
 		}
@@ -188,6 +198,9 @@ func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) er
 		}
 		merged := theirs.Clone()
 		for _, name := range changed(&base, &mine) {
+			if slices.Contains(e.books, name) {
+				continue // they are computed from what is stored
+			}
 			value := mine.Get(name)
 			if stored := theirs.Get(name); !equivalent(stored, base.Get(name)) {
 				merge := merges[name]
@@ -228,15 +241,19 @@ func (e *entry) rebase(theirs object.Object, etag string, lastWriteWins bool) er
 	}
 }
 
-// properties names the members of d that are properties of bots.
-func properties(d *object.Object) []string {
-	var names []string
+// hasProperties reports whether d has properties of a bot.
+func (e *entry) hasProperties(d *object.Object) bool {
 	for name := range d.All {
-		if name != typeProperty && name != clearedProperty {
-			names = append(names, name)
+		if !e.outlivesClear(name) {
+			return true
 		}
 	}
-	return names
+	return false
+}
+
+// outlivesClear reports whether a member is not the bot's to clear.
+func (e *entry) outlivesClear(name string) bool {
+	return name == typeProperty || name == clearedProperty || slices.Contains(e.books, name)
 }
 
 // changed names the members that mine has other than base, or no more.

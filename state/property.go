@@ -31,11 +31,13 @@ type Property[T any] struct {
 // NewProperty returns the property called name of scope. Bots in other
 // languages find it under the same name. Several properties of the same scope
 // and name are one value; what was handed out as one type is no longer watched
-// for changes once the value was read as another.
+// for changes once the value was read as another. NewProperty panics if name is
+// that of the scope's [Bookkeeping].
 func NewProperty[T any](scope *Scope, name string) *Property[T] {
 	if scope == nil || name == "" {
 		panic("state: property without scope or name")
 	}
+	scope.register(name)
 	return &Property[T]{scope: scope, name: name, shared: isShared(reflect.TypeFor[T]())}
 }
 

@@ -2,12 +2,11 @@ package state
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/botlapse/botlapse/internal/object"
@@ -71,6 +70,11 @@ type Scope struct {
 
 	storage Storage
 	key     func(IDs) (key, missing string)
+	perUser bool
+
+	mu         sync.Mutex
+	properties map[string]bool // the names of the scope's properties
+	books      []string        // the names of its bookkeeping
 }
 
 // NewConversation returns the scope of conversations: what is shared by all
@@ -92,11 +96,24 @@ func NewUser(storage Storage) *Scope {
 // NewPrivateConversation returns the scope of users within conversations: what
 // belongs to one user in one conversation.
 func NewPrivateConversation(storage Storage) *Scope {
-	return newScope(storage, func(ids IDs) (string, string) {
+	s := newScope(storage, func(ids IDs) (string, string) {
 		return ids.Channel + "/conversations/" + ids.Conversation + "/users/" + ids.User,
 			missing(ids.Channel, ids.Conversation, ids.User)
 	})
+	s.perUser = true
+	return s
 }
+
+// HasProperty reports whether [NewProperty] has made a property of that name.
+func (s *Scope) HasProperty(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.properties[name]
+}
+
+// PerUser reports whether each user of a conversation has a document of their own in
+// the scope, as in that of [NewPrivateConversation].
+func (s *Scope) PerUser() bool { return s.perUser }
 
 func newScope(storage Storage, key func(IDs) (string, string)) *Scope {
 	if storage == nil {
@@ -282,8 +299,8 @@ func (s *Scope) Save(ctx context.Context) error {
 }
 
 // Clear removes all properties but those named, for this turn at once and in
-// the storage with the next Save. Of a document that has none but those it
-// changes nothing.
+// the storage with the next Save. Bookkeeping stays. Of a document that has
+// none but those it changes nothing.
 func (s *Scope) Clear(ctx context.Context, keep ...string) error {
 	e, err := s.load(ctx)
 	if err != nil {
@@ -291,24 +308,16 @@ func (s *Scope) Clear(ctx context.Context, keep ...string) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	stays := func(name string) bool {
-		return slices.Contains(keep, name) || name == clearedProperty || name == typeProperty
-	}
 	if err := e.flush(); err != nil {
 		return wrap(ctx, "clear", e.key, err)
 	}
-	e.live = slices.DeleteFunc(e.live, func(l *liveValue) bool { return !stays(l.name) })
-	cleared := e.doc.Clone()
-	cleared.Filter(stays)
-	if cleared.Len() == e.doc.Len() {
-		return nil
-	}
-	cleared.Set(clearedProperty, json.RawMessage(`"`+rand.Text()+`"`))
-	e.doc = cleared
+	e.live = slices.DeleteFunc(e.live, func(l *liveValue) bool { return !slices.Contains(keep, l.name) })
+	e.doc = e.cleared(&e.doc, keep)
 	return nil
 }
 
-// Delete removes the document from the storage at once, and for this turn.
+// Delete removes the document from the storage at once, and for this turn. If the
+// scope has bookkeeping, the document stays with nothing else in it.
 func (s *Scope) Delete(ctx context.Context) error {
 	e, err := s.entry(ctx)
 	if err != nil {
@@ -318,6 +327,9 @@ func (s *Scope) Delete(ctx context.Context) error {
 		return err
 	}
 	defer e.release()
+	if len(e.books) > 0 {
+		return s.deleteAllButBooks(ctx, e)
+	}
 	if err := s.storage.Delete(ctx, []string{e.key}); err != nil {
 		return wrap(ctx, "delete", e.key, err)
 	}
@@ -361,7 +373,9 @@ func (s *Scope) entry(ctx context.Context) (*entry, error) {
 	if t.entries == nil {
 		t.entries = make(map[*Scope]*entry)
 	}
-	e := &entry{key: key}
+	s.mu.Lock()
+	e := &entry{key: key, books: s.books}
+	s.mu.Unlock()
 	t.entries[s] = e
 	return e, nil
 }

@@ -25,6 +25,16 @@ type RawSender interface {
 	SendRawActivity(ctx context.Context, a schema.Activity, raw json.RawMessage) (id string, err error)
 }
 
+// An Authenticator is a base adapter that says for which app it lets requests in.
+// Conversations that were stored while it let in anybody are not written to by
+// themselves, because their serviceUrl would be sent the app's token: see
+// [Adapter.AppID].
+type Authenticator interface {
+	// AppID returns the id of the app whose tokens ParseRequest demands, and
+	// with whose tokens the base sends. It is "" if requests need no token.
+	AppID() string
+}
+
 // A StatusError is an error of a base's ParseRequest that says how
 // [Adapter.HTTPHandler] answers the request: with a status, and with a line that
 // its client may read. Any other error is answered with 401, or with 400 if it
@@ -35,22 +45,18 @@ type StatusError interface {
 	HTTPReason() string
 }
 
-// A PermanentError is an error of a send that tells whether sending again is of
-// no use: the conversation is gone, or the bot was removed from it. What sends
-// again after errors gives up at such a one.
-type PermanentError interface {
+// A SendError is an error of a send that tells what has become of the activity.
+// Of an error that is none, nobody knows whether the activity has arrived.
+type SendError interface {
 	error
-	Permanent() bool
-}
 
-// An Authenticator is a base adapter that says for which app it lets requests in.
-// Conversations that were stored while it let in anybody are not written to by
-// themselves, because their serviceUrl would be sent the app's token: see
-// [Adapter.AppID].
-type Authenticator interface {
-	// AppID returns the id of the app whose tokens ParseRequest demands, and
-	// with whose tokens the base sends. It is "" if requests need no token.
-	AppID() string
+	// Refused reports whether it is certain that the channel has not taken the
+	// activity: it has said so, or it could not be reached.
+	Refused() bool
+
+	// Permanent reports whether sending it again is of no use: the conversation is
+	// gone, the bot was removed from it, or the activity cannot be taken.
+	Permanent() bool
 }
 
 // ErrNoRawSender reports a [Turn.SendRaw] with a base adapter that is no

@@ -21,8 +21,8 @@ var _ interface {
 } = (*connector.Adapter)(nil)
 
 var (
-	_ bot.StatusError    = (*connector.RequestError)(nil)
-	_ bot.PermanentError = (*connector.SendError)(nil)
+	_ bot.StatusError = (*connector.RequestError)(nil)
+	_ bot.SendError   = (*connector.SendError)(nil)
 )
 
 // A rawBase is a base that can deliver JSON. It keeps what was sent last.

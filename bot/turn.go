@@ -69,6 +69,7 @@ type Turn struct {
 	replies   []json.RawMessage // activities
 	invoke    *invokeResponse
 	values    map[any]any
+	onSent    []func(schema.Activity)
 }
 
 // decode decodes an activity that was only checked when it arrived, because a
@@ -247,6 +248,7 @@ func (t *Turn) SendRaw(ctx context.Context, raw json.RawMessage) (id string, err
 	text := func(name string) string { s, _ := object.String(o.Get(name)); return s }
 	a := schema.Activity{
 		Type:      schema.ActivityTypes(text("type")),
+		Name:      text("name"),
 		ReplyToID: text("replyToId"),
 		Locale:    text("locale"),
 		InputHint: schema.InputHints(text("inputHint")),
@@ -303,7 +305,10 @@ func (t *Turn) deliver(ctx context.Context, a *schema.Activity, raw json.RawMess
 	switch {
 	case ended:
 		return "", fmt.Errorf("bot: send %s: %w", a.Type, ErrTurnEnded)
-	case a.Type == typeInvokeResponse, t.buffer:
+	case a.Type == typeInvokeResponse:
+		return "", nil
+	case t.buffer:
+		t.tellSent(*a)
 		return "", nil
 	case a.Type == schema.Trace && t.Activity.ChannelID != channelEmulator:
 		return "", nil
@@ -313,12 +318,29 @@ func (t *Turn) deliver(ctx context.Context, a *schema.Activity, raw json.RawMess
 	if err != nil {
 		return "", fmt.Errorf("bot: send %s: %w", a.Type, err)
 	}
-	if a.Type != schema.Trace {
-		t.mu.Lock()
-		t.responded = true
-		t.mu.Unlock()
-	}
+	t.mu.Lock()
+	t.responded = t.responded || a.Type != schema.Trace
+	t.mu.Unlock()
+	t.tellSent(*a)
 	return id, nil
+}
+
+// OnSent has f called with each activity that the turn sends from now on, when the
+// channel has taken it, or when it is among the replies that go into the HTTP
+// response. Of what [Turn.SendRaw] sends, f gets the type, the name and the address.
+func (t *Turn) OnSent(f func(schema.Activity)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onSent = append(t.onSent, f)
+}
+
+func (t *Turn) tellSent(a schema.Activity) {
+	t.mu.Lock()
+	listeners := t.onSent
+	t.mu.Unlock()
+	for _, f := range listeners {
+		f(a)
+	}
 }
 
 // complete gives an outgoing activity a type and an input hint if it has none,

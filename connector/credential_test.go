@@ -442,7 +442,7 @@ func TestALostAnswerIsRepeatedOnlyIfToldSo(t *testing.T) {
 }
 
 func TestAnErrorSaysWhetherItIsPermanent(t *testing.T) {
-	for status, permanent := range map[int]bool{400: false, 401: false, 403: true, 404: true, 429: false, 500: false} {
+	for status, permanent := range map[int]bool{400: true, 401: false, 403: true, 404: true, 413: true, 429: false, 500: false} {
 		if got := (&connector.SendError{Method: "POST", Status: status}).Permanent(); got != permanent {
 			t.Errorf("%d: %v", status, got)
 		}

@@ -55,12 +55,28 @@ func (e *SendError) Error() string {
 	return text
 }
 
-// Permanent reports whether it is of no use to send to the conversation again:
-// it is gone (404 for a new activity), or the bot was removed from it or has
-// been disabled (403). It makes the error a PermanentError of package bot.
+// Permanent reports whether it is of no use to send the activity again: the
+// conversation is gone (404 for a new activity), the bot was removed from it or has
+// been disabled (403), or the activity is one that the channel does not take (400,
+// 413). With Refused it makes the error a SendError of package bot.
 func (e *SendError) Permanent() bool {
-	return e.Status == http.StatusForbidden || e.Status == http.StatusNotFound && e.Method == http.MethodPost
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge:
+		return true
+	}
+	return e.Status == http.StatusNotFound && e.Method == http.MethodPost
 }
+
+// Refused reports true, because the channel has answered.
+func (e *SendError) Refused() bool { return true }
+
+// An unsentError is one of a request that was not sent. It is a SendError of package
+// bot too.
+type unsentError struct{ error }
+
+func (e unsentError) Unwrap() error   { return e.error }
+func (e unsentError) Refused() bool   { return true }
+func (e unsentError) Permanent() bool { return false }
 
 // SendActivity sends an addressed activity: one with serviceUrl and
 // conversation, as package bot's Turn makes them. It returns the id
@@ -294,7 +310,10 @@ func (a *Adapter) try(ctx context.Context, method string, u *url.URL, token stri
 		if (unsent || a.opts.RepeatLost) && !errors.Is(err, ErrNotAllowed) {
 			after = 0
 		}
-		return nil, after, fmt.Errorf("connector: %s to %s: %w", method, u.Host, err)
+		if err = fmt.Errorf("connector: %s to %s: %w", method, u.Host, err); unsent {
+			err = unsentError{err}
+		}
+		return nil, after, err
 	}
 	most := int64(maxAnswer)
 	if method == http.MethodGet {

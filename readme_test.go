@@ -123,5 +123,5 @@ var importable = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "os": "os", "slog": "log/slog", "testing": "testing", "synctest": "testing/synctest", "time": "time",
 	"activity": sdk + "/core/activity", "core": sdk + "/core", "schema": sdk + "/schema",
 	"bolt": module + "/state/bolt", "bot": module + "/bot", "bottest": module + "/bottest", "connector": module + "/connector", "cosmos": module + "/cosmos",
-	"deadline": module + "/deadline", "dialog": module + "/dialog", "middleware": module + "/middleware", "state": module + "/state", "statetest": module + "/state/statetest",
+	"deadline": module + "/deadline", "dialog": module + "/dialog", "middleware": module + "/middleware", "policy": module + "/policy", "state": module + "/state", "statetest": module + "/state/statetest",
 }

@@ -79,7 +79,7 @@ type counter struct {
 }
 
 // newCounter returns a counter over storage whose conversations expire.
-func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.ExpireOptions) *counter {
+func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.SessionsOptions) *counter {
 	b := &base{}
 	c := newCounterOn(b, storage, timeout, opts)
 	c.base = b
@@ -87,7 +87,7 @@ func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.E
 }
 
 // newCounterOn returns one that sends through another base.
-func newCounterOn(base core.Adapter, storage state.Storage, timeout time.Duration, opts *middleware.ExpireOptions) *counter {
+func newCounterOn(base core.Adapter, storage state.Storage, timeout time.Duration, opts *middleware.SessionsOptions) *counter {
 	c := &counter{conversation: state.NewConversation(storage), user: state.NewUser(storage)}
 	c.inConversation = state.NewProperty[int](c.conversation, "count")
 	c.ofUser = state.NewProperty[int](c.user, "count")

@@ -165,7 +165,7 @@ func TestAnActivityKeepsWhatItBringsAndGetsWhatItLacks(t *testing.T) {
 		if a := got[1]; a.Type != schema.Message || a.Text != `{"no":"type"}` || a.ID == "" || a.From.ID != "user" || a.ServiceURL == "" {
 			t.Errorf("the bot got %+v from %s", a, raw)
 		}
-		c.Says(`{"type":"event","id":"e1"}`) // a second delivery of the first one
+		c.Says(`{"type":"event","id":"e1","from":{"id":"clock"}}`) // a second delivery of the first one
 		if len(got) != 2 {
 			t.Errorf("there were %d turns", len(got))
 		}

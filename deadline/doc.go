@@ -1,58 +1,33 @@
 /*
-Package deadline expires silent conversations when their time comes, without
-anybody writing: state is cleared, and the user is told if that is wanted.
+Package deadline keeps a queue of instants, and has something done when they come.
 
-	deadlines := deadline.New(deadline.NewMemory(), conversation)
-	bot := bot.NewAdapter(base,
-		middleware.AutoSave(conversation, user),
-		middleware.Expire(conversation, 30*time.Minute, &middleware.ExpireOptions{Arm: deadlines.Arm}),
-	)
-	runner := deadline.NewRunner(deadlines, adapter, &deadline.Options{
-		Message: deadline.Text("You have been away for a while. Goodbye!"),
-	})
+	runner := deadline.Run(store, func(ctx context.Context, c deadline.Claim) (deadline.Outcome, error) {
+		fmt.Println(c.Key, string(c.Data))
+		return deadline.Outcome{}, nil // it is over
+	}, nil)
 	defer runner.Close(ctx)
+	runner.Arm(ctx, deadline.Deadline{Key: "a", Due: time.Now().Add(time.Hour), Data: []byte("tea")})
 
-# Deadlines are hints
+It knows nothing of bots: Data is what its owner wants to find again.
 
-Each conversation has one deadline: an instant at which it is looked at again.
-Looking is a proactive turn through the bot's middleware, in which
-middleware.Expire judges the conversation by its state, as ever. If the user was
-active, the deadline is moved. So a message of the user's does not touch the
-[Store] as long as the deadline is not later than it must be: twenty messages
-within the timeout cost one write, or none.
+# Leases
 
-A deadline is armed before the turn's state is saved. A crash in between leaves
-one that is not needed, never a conversation without one.
+Several processes can share a [Store]. Each claims what is due under a lease, and
+renews it as long as its look runs. If the process ends, another one takes the
+deadline up when the lease is over. So a deadline is looked at at least once; what
+must happen once, the look must see to.
 
-# Told once
+# Fair places
 
-The cleared state is stored, under the version that was judged and with a note
-that the user is still to be told; then the user is told; then the note is
-removed. A message of the user's that is stored first wins: the conversation has
-not expired then. Of several processes one stores the cleared state, and that one
-tells the user.
-
-If it ends between two of these steps, the one that takes over finds the note,
-and cannot know whether the message was sent. By default it leaves it at that:
-the user is told once at most, and a process that is killed leaves untold those
-it was about to tell, at most [Options].Concurrency of them. With
-[Options].Redeliver it sends the message again: they are told once at least.
-
-A channel that is gone, or that the bot was removed from, is not sent to again
-until the user writes; the state is cleared all the same.
-
-# Many at once
-
-Conversations are taken up in the order in which they are due, as many at once as
-Concurrency says, so that their users may be told in another one; and no more of
-one channel in a second than MessagesPerSecond says. After a time in which nothing
-ran, those that come due now go first.
+Looks begin in the order in which their deadlines are due, as many at once as
+[Options].Concurrency says. A look that takes longer than a second gives its place
+to others, and earlier than that while many take long: what hangs holds up
+nobody else.
 
 # Metrics
 
-OpenTelemetry's meter provider of the process gets botlapse.deadline.lateness, a
-histogram in seconds by outcome, botlapse.deadline.store.duration, one by
-operation and outcome, and the counters botlapse.deadline.armed, moved, parked,
-claims_lost and unconfirmed.
+OpenTelemetry's meter provider of the process gets botlapse.deadline.store.duration,
+a histogram in seconds by operation and outcome, and the counters
+botlapse.deadline.armed, moved, parked and claims_lost.
 */
 package deadline

@@ -2,194 +2,131 @@ package deadline
 
 import (
 	"cmp"
+	"container/list"
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/infracloudio/msbotbuilder-go/schema"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/redact"
-	"github.com/botlapse/botlapse/middleware"
 )
 
-// Options are options of [NewRunner].
+// Options are options of [Run].
 type Options struct {
-	// Message returns what the user is told when a conversation has expired;
-	// the empty activity means nothing, now and with the next user input.
-	// Without it, for nil, and without Handler, conversations expire silently,
-	// and the next user input gets the notice of middleware.Expire. It is called
-	// on cleared state.
-	Message func(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) schema.Activity
-
-	// Handler, if not nil, runs in the turn in which a conversation has
-	// expired, on cleared state and after the message, once. With it, as with
-	// a message, the next user input gets no notice.
-	Handler func(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) error
-
-	// Redeliver has a message that was perhaps not sent, since the process
-	// ended or the channel failed, sent again, and a Handler that failed run
-	// again: at least once, where by default it is at most once. It stops when
-	// the user writes, and after MaxAttempts.
-	Redeliver bool
-
-	// MessagesPerSecond is how many conversations of one channel are told or
-	// handled in a second, by this runner, but for a tenth more that may come at
-	// once. Those that are late by more than a minute get what the others leave.
-	// The default, for 0, is 50, what Teams takes from a bot for one tenant;
-	// negative means any number.
-	MessagesPerSecond float64
-
-	// Concurrency is how many turns run at once, those included that wait for
-	// their place. It is not more than nine times MessagesPerSecond. The
-	// default, for 0, is 64.
+	// Concurrency is how many looks begin before others have ended. The default,
+	// for 0, is 64. A look that takes long gives its place to others.
 	Concurrency int
 
-	// Lease is how long a deadline is held without a sign of life; if the
-	// process ends, another one takes it up after that. The default, for 0, is
-	// 30 s.
-	Lease time.Duration
-
-	// Poll is how often the store is looked at, if nothing in this process says
-	// that there is something to do earlier. The default, for 0, is 10 s.
-	Poll time.Duration
-
-	// MaxAttempts is how often a deadline whose turn fails is tried before it
+	// MaxAttempts is how often a deadline whose look fails is tried before it
 	// is parked. The waits grow up to 10 min. The default, for 0, is 50, which
 	// takes about five hours.
 	MaxAttempts int
 
-	// MaxLateness, if not 0, is how late a conversation may expire, after a
-	// time in which nothing ran, for the user to be told. Later ones expire
-	// silently. Nobody is told who is later than the Grace of
-	// middleware.ExpireOptions: the storage has forgotten them.
-	MaxLateness time.Duration
-
-	// LeaveLate leaves conversations that are later than MaxLateness as they
-	// are, until the user writes.
-	LeaveLate bool
-
-	// Logger gets a warning for each turn that has failed, and an error for
-	// each deadline that is parked. The default, for nil, is slog.Default().
+	// Logger gets a warning for each look that has failed, and an error for each
+	// deadline that is parked. The default, for nil, is slog.Default().
 	Logger *slog.Logger
 }
 
 const (
-	defaultConcurrency       = 64
-	defaultMessagesPerSecond = 50
-	defaultLease             = 30 * time.Second
-	defaultPoll              = 10 * time.Second
-	defaultMaxAttempts       = 50
+	defaultConcurrency = 64
+	defaultMaxAttempts = 50
 
-	// Failed turns are tried again after a random wait, up to baseWait, doubled
-	// each time up to maxWait.
+	// lease is how long a deadline is claimed without a sign of life. If the
+	// process ends, another one takes it up after that.
+	lease = 30 * time.Second
+
+	// poll is how often the store is asked, if nothing in this process says that
+	// there is something to do earlier.
+	poll = 10 * time.Second
+
+	// A look that has failed is tried again after a random wait, up to baseWait,
+	// doubled each time up to maxWait.
 	baseWait = 2 * time.Second
 	maxWait  = 10 * time.Minute
 
 	// storeTimeout bounds a call to the store.
 	storeTimeout = 10 * time.Second
 
-	// gathering is how long slots may take to become free together, while more
-	// is due than can be claimed: a call of the store for each of them were dear.
-	gathering = 250 * time.Millisecond
+	// A look gives up its place after slow, or after busy while more than
+	// manySlow others have given up theirs. Of more than maxSlow the oldest ends.
+	slow     = time.Second
+	busy     = 20 * time.Millisecond
+	manySlow = 16
+	maxSlow  = 4096
+
+	// gathering is how long places may take to become free together while more is
+	// due than can be claimed, because each call of the store has its price.
+	gathering = 50 * time.Millisecond
 )
 
-// errForeign reports a deadline that no turn was run for.
-var errForeign = errors.New("the conversation reference did not come with a token of this app: nothing is sent to it")
+var (
+	errStopped = errors.New("runner closed")
+	errCrowded = errors.New("the look was ended because too many others take long")
+	errEnded   = errors.New("the look ended its goroutine")
+)
 
-// errStopped reports a turn that was not begun since the runner is closed.
-var errStopped = errors.New("runner closed")
+// A LookFunc does what is to be done when a deadline is due, and says what becomes
+// of it. After an error the deadline comes due again, later each time, until it is
+// parked. The context ends if the claim is lost.
+type LookFunc func(ctx context.Context, c Claim) (Outcome, error)
 
-// Text returns a Message for [Options] that says text. The empty text is no
-// message.
-func Text(text string) func(context.Context, *bot.Turn, middleware.Expiry) schema.Activity {
-	if text == "" {
-		return nil
-	}
-	return func(context.Context, *bot.Turn, middleware.Expiry) schema.Activity {
-		return schema.Activity{Type: schema.Message, Text: text}
-	}
-}
-
-// A Runner looks at the conversations whose deadlines come due. Its methods are
-// safe for concurrent use.
+// A Runner has deadlines looked at when they come due. Its methods are safe for
+// concurrent use.
 type Runner struct {
-	deadlines *Deadlines
-	adapter   *bot.Adapter
-	options   Options // with the defaults filled in
-
-	pace *pace
+	store   Store
+	look    LookFunc
+	options Options // with the defaults filled in
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	turns   context.Context // of running turns; ends when Close gives up
+	looks   context.Context // of looks; ends when Close gives up
 	abandon context.CancelFunc
-	slots   chan struct{} // holds a value for each running turn
+	places  chan struct{} // holds a value for each that is taken
 	running sync.WaitGroup
 	done    chan struct{} // closed when all is over
+
+	planned atomic.Int64  // when the store is asked next, in Unix nanoseconds
+	wake    chan struct{} // asks it now
+
+	mu   sync.Mutex
+	slow list.List // of context.CancelCauseFunc, the oldest first
 }
 
-// NewRunner starts a runner, which runs until Close. The bot must have
-// middleware.Expire of the same conversation state, with Arm of the deadlines.
-// In one process there is one runner of the same Deadlines.
-func NewRunner(deadlines *Deadlines, adapter *bot.Adapter, opts *Options) *Runner {
-	if deadlines == nil || adapter == nil {
-		panic("deadline: nil Deadlines or Adapter")
+// Run starts to look at what is due in store, until Close. It panics if store or
+// look is nil. In one process there is one Runner of a queue.
+func Run(store Store, look LookFunc, opts *Options) *Runner {
+	if store == nil || look == nil {
+		panic("deadline: nil Store or LookFunc")
 	}
-	r := &Runner{deadlines: deadlines, adapter: adapter, done: make(chan struct{})}
+	r := &Runner{store: meteredStore{store}, look: look, done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if opts != nil {
 		r.options = *opts
 	}
 	o := &r.options
 	o.Concurrency = cmp.Or(max(o.Concurrency, 0), defaultConcurrency)
-	o.Lease = cmp.Or(max(o.Lease, 0), defaultLease)
-	o.Poll = cmp.Or(max(o.Poll, 0), defaultPoll)
 	o.MaxAttempts = cmp.Or(max(o.MaxAttempts, 0), defaultMaxAttempts)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	r.pace = newPace(cmp.Or(o.MessagesPerSecond, defaultMessagesPerSecond))
-	o.Concurrency = r.pace.bound(o.Concurrency)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.turns, r.abandon = context.WithCancel(context.Background())
-	r.slots = make(chan struct{}, o.Concurrency)
+	r.looks, r.abandon = context.WithCancel(context.Background())
+	r.places = make(chan struct{}, o.Concurrency)
 	go r.run()
 	return r
 }
 
-// Foreign returns how many deadlines there are whose conversation reference did not
-// come with a token of the adapter's app, because it was stored without
-// credentials or with those of another app. Nothing is sent to those: when they
-// come due, they are parked. It looks at all deadlines.
-func (r *Runner) Foreign(ctx context.Context) (n int, err error) {
-	for e, err := range r.deadlines.store.All(ctx) {
-		if err != nil {
-			return n, err
-		}
-		var a address
-		if json.Unmarshal(e.Data, &a) == nil && r.isForeign(a) {
-			n++
-		}
-	}
-	return n, nil
-}
-
-// isForeign reports whether the token of the adapter's app must not be sent to the
-// conversation: whoever has made its serviceUrl up would get it.
-func (r *Runner) isForeign(a address) bool {
-	app := r.adapter.AppID()
-	return app != "" && a.App != app
-}
-
-// Close stops the runner: it claims nothing more, and waits for running turns.
+// Close stops the runner: it claims nothing more, and waits for looks that run.
 // If ctx is done first, their contexts end, and Close returns the error of ctx
-// without waiting any longer. Close can be called again to go on waiting.
+// without waiting any longer. Close can be called again to go on waiting. A look
+// that ends so leaves its deadline as it was.
 func (r *Runner) Close(ctx context.Context) error {
 	r.cancel()
 	select {
@@ -206,36 +143,55 @@ func (r *Runner) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// run claims deadlines and runs their turns until the runner is closed.
+// Arm arms a deadline in the store. It is looked at when it is due, where one that
+// is armed in the store itself may be found up to 10 s later.
+func (r *Runner) Arm(ctx context.Context, d Deadline) error {
+	if err := r.store.Arm(ctx, d); err != nil {
+		return err
+	}
+	armed.Add(ctx, 1)
+	r.expect(d.Due)
+	return nil
+}
+
+// expect has the store asked at a time at the latest.
+func (r *Runner) expect(due time.Time) {
+	if nanoseconds(due) >= r.planned.Load() {
+		return
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run claims deadlines and has them looked at until the runner is closed.
 func (r *Runner) run() {
 	defer close(r.done)
 	defer r.abandon()
 	defer r.running.Wait()
 	failures, least := 0, 1
 	for {
-		// Only as many are claimed as can be run at once: the lease of those
+		// Only as many are claimed as have a place, because the lease of those
 		// that wait would go by.
 		free := r.acquire(least)
 		if free == 0 {
 			return
 		}
-		r.deadlines.planned.Store(math.MaxInt64) // what is armed from now on may be missed
+		r.planned.Store(math.MaxInt64) // what is armed from now on may be missed
 		claims, next, err := r.claim(free)
-		for _, c := range claims {
-			r.running.Go(func() {
-				defer func() { <-r.slots }()
-				r.serve(c)
-			})
-		}
 		for range free - len(claims) {
-			<-r.slots
+			<-r.places
+		}
+		for _, c := range claims {
+			r.running.Go(func() { r.serve(c) })
 		}
 		least = 1
 		if len(claims) == free && err == nil {
-			least = max(1, cap(r.slots)/4) // not one call for each turn that ends
+			least = max(1, cap(r.places)/4)
 			continue
 		}
-		wait := r.options.Poll
+		wait := poll
 		if err != nil {
 			failures++
 			wait = min(wait, backoff(failures))
@@ -248,11 +204,11 @@ func (r *Runner) run() {
 				wait = min(wait, time.Until(next))
 			}
 		}
-		r.deadlines.planned.Store(time.Now().Add(wait).UnixNano())
+		r.planned.Store(time.Now().Add(wait).UnixNano())
 		timer := time.NewTimer(max(wait, 0))
 		select {
 		case <-timer.C:
-		case <-r.deadlines.wake:
+		case <-r.wake:
 			timer.Stop()
 		case <-r.ctx.Done():
 			timer.Stop()
@@ -261,11 +217,11 @@ func (r *Runner) run() {
 	}
 }
 
-// acquire waits for a free slot, and takes all that are free. It waits a little
+// acquire waits for a free place, and takes all that are free. It waits a little
 // longer for a number of them. It returns 0 if the runner is closed.
 func (r *Runner) acquire(least int) (n int) {
 	select {
-	case r.slots <- struct{}{}:
+	case r.places <- struct{}{}:
 		n++
 	case <-r.ctx.Done():
 		return 0
@@ -273,9 +229,9 @@ func (r *Runner) acquire(least int) (n int) {
 	enough := time.NewTimer(gathering)
 	defer enough.Stop()
 gather:
-	for n < cap(r.slots) {
+	for n < cap(r.places) {
 		select {
-		case r.slots <- struct{}{}:
+		case r.places <- struct{}{}:
 			n++
 			continue
 		default:
@@ -284,7 +240,7 @@ gather:
 			break
 		}
 		select {
-		case r.slots <- struct{}{}:
+		case r.places <- struct{}{}:
 			n++
 		case <-enough.C:
 			break gather
@@ -294,7 +250,7 @@ gather:
 	}
 	if r.ctx.Err() != nil {
 		for range n {
-			<-r.slots
+			<-r.places
 		}
 		return 0
 	}
@@ -305,31 +261,98 @@ func (r *Runner) claim(limit int) ([]Claim, time.Time, error) {
 	// What is being claimed when the runner is closed is given back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), storeTimeout)
 	defer cancel()
-	return r.deadlines.store.Claim(ctx, time.Now(), r.options.Lease, limit)
+	return r.store.Claim(ctx, time.Now(), lease, limit)
 }
 
-// serve runs the turn of a claim, and settles the claim.
+// serve has a claim looked at, in a place that it gives back, and settles it.
 func (r *Runner) serve(c Claim) {
 	if r.ctx.Err() != nil {
-		r.settle(c, time.Time{}, 0, errStopped)
+		<-r.places
+		r.settle(c, Outcome{}, errStopped, nil)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.turns)
-	defer cancel()
-	stop := r.renew(ctx, cancel, c)
-	again, attempts, err := r.look(ctx, c)
-	stop()
-	r.settle(c, again, attempts, err)
+	ctx, cancel := context.WithCancelCause(r.looks)
+	defer cancel(nil)
+	p := r.takePlace(cancel)
+	stop := r.hold(ctx, cancel, c)
+	outcome, err := Outcome{}, errEnded
+	var stack []byte
+	defer func() { // also if the look ends its goroutine
+		if v := recover(); v != nil {
+			err, stack = fmt.Errorf("panic: %v", v), debug.Stack()
+		}
+		stop()
+		if cause := context.Cause(ctx); err != nil && errors.Is(cause, errCrowded) {
+			err = cause
+		}
+		r.settle(c, outcome, err, stack)
+		p.leave()
+	}()
+	outcome, err = r.look(ctx, c)
 }
 
-// renew holds a claim while its turn runs. If it is lost, a turn that another
-// process may repeat is cancelled; by default none is, for whoever has stored
-// the cleared state is to tell the user. The returned function ends that.
-func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) (stop func()) {
+// A place is what a look holds until it ends, or has taken long.
+type place struct {
+	r     *Runner
+	timer *time.Timer
+
+	mu   sync.Mutex
+	slow *list.Element // in r.slow, once the place was given up
+	over bool
+}
+
+// takePlace returns the place of a look, which cancel ends.
+func (r *Runner) takePlace(cancel context.CancelCauseFunc) *place {
+	p := &place{r: r}
+	after := slow
+	r.mu.Lock()
+	if r.slow.Len() >= manySlow {
+		after = busy
+	}
+	r.mu.Unlock()
+	p.timer = time.AfterFunc(after, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.over {
+			return
+		}
+		r.mu.Lock()
+		p.slow = r.slow.PushBack(cancel)
+		var oldest context.CancelCauseFunc
+		if r.slow.Len() > maxSlow {
+			oldest = r.slow.Front().Value.(context.CancelCauseFunc)
+		}
+		r.mu.Unlock()
+		if oldest != nil {
+			oldest(errCrowded)
+		}
+		<-r.places
+	})
+	return p
+}
+
+// leave gives the place back.
+func (p *place) leave() {
+	p.timer.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	if p.slow == nil {
+		<-p.r.places
+		return
+	}
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	p.r.slow.Remove(p.slow)
+}
+
+// hold holds a claim while its look runs, and cancels the look if the claim is
+// lost. The returned function ends that.
+func (r *Runner) hold(ctx context.Context, cancel context.CancelCauseFunc, c Claim) (stop func()) {
 	ended := make(chan struct{})
-	var renewing sync.WaitGroup
-	renewing.Go(func() {
-		ticker := time.NewTicker(max(r.options.Lease/3, 1))
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		ticker := time.NewTicker(lease / 3)
 		defer ticker.Stop()
 		for {
 			select {
@@ -337,79 +360,74 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelFunc, c Claim) 
 				return
 			case <-ticker.C:
 			}
-			ctx, done := context.WithTimeout(ctx, r.options.Lease/3)
-			err := r.deadlines.store.Settle(ctx, c, Outcome{Held: time.Now().Add(r.options.Lease)})
+			ctx, done := context.WithTimeout(ctx, lease/3)
+			err := r.store.Settle(ctx, c, Outcome{Held: time.Now().Add(lease)})
 			done()
 			if errors.Is(err, ErrLost) {
-				if r.options.Redeliver {
-					cancel()
-				}
+				cancel(ErrLost)
 				return
 			}
 		}
 	})
 	return func() {
 		close(ended)
-		renewing.Wait()
+		holding.Wait()
 	}
 }
 
-// settle finishes a claim, moves its deadline, puts it off or parks it.
-func (r *Runner) settle(c Claim, again time.Time, attempts int, failed error) {
+// settle ends a claim as its look says, or after the look has failed.
+func (r *Runner) settle(c Claim, o Outcome, failed error, stack []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	o := Outcome{Due: again, Attempts: attempts}
-	var paused *pausedError
-	var count metric.Int64Counter // of what is done
 	switch {
-	case errors.As(failed, &paused):
-		o = Outcome{Due: paused.until, Attempts: c.Attempts}
-	case failed != nil && (r.turns.Err() != nil || errors.Is(failed, errStopped)): // given up by Close
+	case failed == nil:
+	case r.looks.Err() != nil, errors.Is(failed, errStopped): // given up by Close
 		o = Outcome{Due: c.Due, Attempts: c.Attempts}
-	case errors.Is(failed, errForeign), failed != nil && c.Attempts+1 >= r.options.MaxAttempts:
-		count, o = parked, Outcome{Parked: failed.Error(), Attempts: c.Attempts}
-	case failed != nil:
-		r.warn(c, "a conversation could not be looked at", failed)
+	case c.Attempts+1 >= r.options.MaxAttempts:
+		o = Outcome{Parked: failed.Error(), Attempts: c.Attempts}
+	default:
+		r.warn(c, "a look has failed", failed, stack)
 		o = Outcome{Due: time.Now().Add(backoff(c.Attempts + 1)), Attempts: c.Attempts + 1}
-	case !again.IsZero():
+	}
+	var count metric.Int64Counter
+	switch {
+	case o.Parked != "":
+		count = parked
+		r.options.Logger.Error("a deadline is parked", r.about(c, errors.New(o.Parked), stack)...)
+	case !o.Due.IsZero():
 		count = moved
 	}
-	err := r.deadlines.store.Settle(ctx, c, o)
-	if !o.Due.IsZero() {
-		r.deadlines.wakeRunner(o.Due)
-	}
-	if err == nil && o.Parked != "" {
-		r.options.Logger.Error("a deadline is parked", r.about(c, failed)...)
-	}
+	err := r.store.Settle(ctx, c, o)
 	switch {
 	case errors.Is(err, ErrLost):
 		claimsLost.Add(ctx, 1)
 	case err != nil:
-		r.warn(c, "a claim could not be settled", err)
-	case count != nil:
-		count.Add(ctx, 1)
+		r.warn(c, "a claim could not be settled", err, nil)
+	default:
+		if count != nil {
+			count.Add(ctx, 1)
+		}
+		if !o.Due.IsZero() {
+			r.expect(o.Due)
+		}
 	}
 }
 
-func (r *Runner) warn(c Claim, message string, err error) {
-	r.options.Logger.Warn(message, r.about(c, err)...)
+func (r *Runner) warn(c Claim, message string, err error, stack []byte) {
+	r.options.Logger.Warn(message, r.about(c, err, stack)...)
 }
 
 // about returns what is logged of a claim. Logs are not to say who talks.
-func (r *Runner) about(c Claim, err error) []any {
+func (r *Runner) about(c Claim, err error, stack []byte) []any {
 	attributes := []any{"conversation", redact.Hash(c.Key), "late", time.Since(c.Due), "attempts", c.Attempts + 1, "error", redact.Text(err.Error(), c.Key)}
-	var panicked *bot.PanicError
-	if errors.As(err, &panicked) {
-		attributes = append(attributes, "stack", string(panicked.Stack))
+	if stack != nil {
+		attributes = append(attributes, "stack", string(stack))
 	}
 	return attributes
 }
 
 // backoff returns how long to wait after a number of failures.
 func backoff(failures int) time.Duration {
-	limit := baseWait
-	for range min(failures, 20) - 1 {
-		limit = min(2*limit, maxWait)
-	}
+	limit := min(baseWait<<min(failures-1, 20), maxWait)
 	return limit/2 + rand.N(limit/2)
 }

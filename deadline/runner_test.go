@@ -2,12 +2,11 @@ package deadline_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,638 +15,342 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/infracloudio/msbotbuilder-go/core"
-	"github.com/infracloudio/msbotbuilder-go/schema"
-
-	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/deadline"
-	"github.com/botlapse/botlapse/middleware"
-	"github.com/botlapse/botlapse/state"
-	"github.com/botlapse/botlapse/state/bolt"
-	"github.com/botlapse/botlapse/state/statetest"
 )
 
-const timeout = 30 * time.Minute
+// A watch notes which deadlines were looked at, and when.
+type watch struct {
+	*testing.T
+	store  deadline.Store
+	runner *deadline.Runner
+	begin  time.Time
 
-const (
-	farewell = "Goodbye."
-	notice   = "Welcome back!  Let's start over from the beginning."
-)
-
-// A channel is what bots send to, with the time at which they do.
-type channel struct {
-	core.Adapter
-	begin time.Time
-	app   string // "" for a base that lets in anybody
-	fail  func(a schema.Activity) error
-
-	mu   sync.Mutex
-	sent []string
+	mu    sync.Mutex
+	log   bytes.Buffer
+	looks []string
 }
 
-func (c *channel) SendActivity(_ context.Context, a schema.Activity) (id string, err error) {
-	if c.fail != nil {
-		if err := c.fail(a); err != nil {
-			return "", err
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sent = append(c.sent, fmt.Sprintf("%v %s: %s", time.Since(c.begin), a.Conversation.ID, a.Text))
-	return "", nil
-}
-
-func (c *channel) AppID() string { return c.app }
-
-// take returns what was sent since the last call.
-func (c *channel) take() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	sent := c.sent
-	c.sent = nil
-	return sent
-}
-
-// A replica is one process of a bot that counts messages.
-type replica struct {
-	*channel
-	adapter *bot.Adapter
-	count   *state.Property[int]
-	runner  *deadline.Runner
-	log     *bytes.Buffer
-	hold    time.Duration // how long a turn takes
-}
-
-type shared struct {
-	storage     state.Storage
-	store       deadline.Store
-	channel     *channel
-	turnTimeout time.Duration
-	timeout     time.Duration
-}
-
-func newShared() *shared {
-	return &shared{storage: state.NewMemory(), store: deadline.NewMemory(), channel: &channel{begin: time.Now()}}
-}
-
-// start starts a replica.
-func (s *shared) start(t *testing.T, opts deadline.Options) *replica {
-	conversation := state.NewConversation(s.storage)
-	deadlines := deadline.New(s.store, conversation)
-	r := &replica{channel: s.channel, count: state.NewProperty[int](conversation, "count"), log: &bytes.Buffer{}}
-	logger := slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, nil))
-	r.adapter = bot.NewAdapter(s.channel, middleware.AutoSave(conversation),
-		middleware.Expire(conversation, cmp.Or(s.timeout, timeout), &middleware.ExpireOptions{Arm: deadlines.Arm}))
-	r.adapter.Logger, r.adapter.TurnTimeout = logger, s.turnTimeout
-	opts.Logger = logger
-	r.runner = deadline.NewRunner(deadlines, r.adapter, &opts)
+// newWatch runs a runner over a store, whose looks end as look says.
+func newWatch(t *testing.T, store deadline.Store, opts deadline.Options, look func(ctx context.Context, c deadline.Claim) (deadline.Outcome, error)) *watch {
+	w := &watch{T: t, store: store, begin: time.Now()}
+	opts.Logger = slog.New(slog.NewTextHandler(w, nil))
+	w.runner = deadline.Run(store, func(ctx context.Context, c deadline.Claim) (deadline.Outcome, error) {
+		w.mu.Lock()
+		w.looks = append(w.looks, fmt.Sprintf("%s at %v", c.Key, time.Since(w.begin)))
+		w.mu.Unlock()
+		return look(ctx, c)
+	}, &opts)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-		defer cancel()
-		if err := r.runner.Close(ctx); err != nil {
+		if err := w.runner.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	return r
+	return w
 }
 
-type lockedWriter struct {
-	mu sync.Mutex
-	w  *bytes.Buffer
+// Write writes a line of the log.
+func (w *watch) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(p)
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
+func (w *watch) logs() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.String()
 }
 
-func (r *replica) say(t *testing.T, conversation string) {
-	t.Helper()
-	if err := r.try(t, conversation); err != nil {
-		t.Fatal(err)
+func (w *watch) arm(key string, due time.Duration) {
+	w.Helper()
+	if err := w.runner.Arm(w.Context(), deadline.Deadline{Key: key, Due: w.begin.Add(due), Data: []byte("data of " + key)}); err != nil {
+		w.Fatal(err)
 	}
 }
 
-func (r *replica) try(t *testing.T, conversation string) error {
-	return r.adapter.Process(t.Context(), schema.Activity{
-		Type: schema.Message, Text: "hi", ChannelID: "test", ServiceURL: "https://test/",
-		Conversation: schema.ConversationAccount{ID: conversation}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"},
-	}, func(ctx context.Context, turn *bot.Turn) error {
-		n, err := r.count.GetOr(ctx, 0)
-		if err != nil {
-			return err
-		}
-		time.Sleep(r.hold)
-		if _, err := turn.SendText(ctx, fmt.Sprint("message ", n+1)); err != nil {
-			return err
-		}
-		return r.count.Set(ctx, n+1)
-	})
-}
-
-func expect(t *testing.T, c *channel, want ...string) {
-	t.Helper()
+// expect checks what was looked at since the last call.
+func (w *watch) expect(want ...string) {
+	w.Helper()
 	synctest.Wait()
-	if got := c.take(); !slices.Equal(got, want) {
-		t.Errorf("sent were\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Equal(w.looks, want) {
+		w.Errorf("looked at were %q, want %q", w.looks, want)
 	}
+	w.looks = nil
 }
 
-// expectNone checks that there are no deadlines.
-func expectNone(t *testing.T, store deadline.Store) {
-	t.Helper()
-	for e, err := range store.All(t.Context()) {
-		t.Errorf("left is %+v: %v", e, err)
+func (w *watch) entries() (all []deadline.Entry) {
+	w.Helper()
+	for e, err := range w.store.All(w.Context()) {
+		if err != nil {
+			w.Fatal(err)
+		}
+		all = append(all, e)
 	}
+	return all
 }
 
-func TestASilentConversationExpiresWhenItsTimeComes(t *testing.T) {
+func remove(context.Context, deadline.Claim) (deadline.Outcome, error) {
+	return deadline.Outcome{}, nil
+}
+
+func TestADeadlineIsLookedAtWhenItIsDueAndNotBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		r.say(t, "a")
-		time.Sleep(time.Minute)
-		r.say(t, "b")
-		expect(t, s.channel, "0s a: message 1", "1m0s b: message 1")
-		time.Sleep(timeout - time.Minute - time.Nanosecond)
-		expect(t, s.channel)
-		time.Sleep(time.Nanosecond)
-		expect(t, s.channel, "30m0s a: Goodbye.")
+		w := newWatch(t, deadline.NewMemory(), deadline.Options{}, func(_ context.Context, c deadline.Claim) (deadline.Outcome, error) {
+			if string(c.Data) != "data of "+c.Key || c.Attempts != 0 {
+				t.Errorf("the claim is %+v", c)
+			}
+			return deadline.Outcome{}, nil
+		})
+		w.arm("b", time.Hour)
+		w.arm("a", time.Minute)
+		time.Sleep(time.Minute - 1)
+		w.expect()
+		time.Sleep(1)
+		w.expect("a at 1m0s")
+		time.Sleep(2 * time.Hour)
+		w.expect("b at 1h0m0s")
+		if left := w.entries(); len(left) > 0 {
+			t.Errorf("left are %+v", left)
+		}
+	})
+}
+
+func TestTheOutcomeOfALookIsWhatBecomesOfTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		outcomes := map[int]deadline.Outcome{0: {Due: time.Now().Add(time.Hour), Attempts: 7}, 7: {Parked: "enough", Attempts: 8}}
+		w := newWatch(t, deadline.NewMemory(), deadline.Options{}, func(_ context.Context, c deadline.Claim) (deadline.Outcome, error) {
+			return outcomes[c.Attempts], nil
+		})
+		w.arm("a", time.Minute)
 		time.Sleep(24 * time.Hour)
-		expect(t, s.channel, "31m0s b: Goodbye.")
-		r.say(t, "a") // who was told gets no notice
-		expect(t, s.channel, "24h30m0s a: message 1")
-	})
-}
-
-// P18: a message in between moves the deadline.
-func TestP18AMessageMovesTheDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		r.say(t, "a")
-		time.Sleep(timeout / 2)
-		r.say(t, "a")
-		s.channel.take()
-		time.Sleep(timeout)
-		expect(t, s.channel, "45m0s a: Goodbye.")
-	})
-}
-
-// TestTwentyMessagesCostOneWrite counts the calls to the store.
-func TestTwentyMessagesCostOneWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		counting := &countingStore{Store: s.store}
-		s.store = counting
-		r := s.start(t, deadline.Options{})
-		for range 20 {
-			r.say(t, "a")
-			time.Sleep(time.Minute)
+		w.expect("a at 1m0s", "a at 1h0m0s")
+		if left := w.entries(); len(left) != 1 || left[0].Parked != "enough" || left[0].Attempts != 8 {
+			t.Errorf("left are %+v", left)
 		}
-		if counting.armed != 1 {
-			t.Errorf("armed %d times", counting.armed)
-		}
-		time.Sleep(time.Hour)
-		r.say(t, "a")
-		if counting.armed != 2 {
-			t.Errorf("after the expiry, armed %d times", counting.armed)
+		if logs := w.logs(); strings.Count(logs, "\n") != 1 || !strings.Contains(logs, "level=ERROR") || !strings.Contains(logs, `a deadline is parked`) || !strings.Contains(logs, "enough") {
+			t.Errorf("logged was\n%s", logs)
 		}
 	})
 }
 
-type countingStore struct {
-	deadline.Store
-	armed int
-	fail  func(verb string) error
-}
-
-func (c *countingStore) Arm(ctx context.Context, d deadline.Deadline) error {
-	c.armed++
-	if c.fail != nil {
-		if err := c.fail("arm"); err != nil {
-			return err
-		}
-	}
-	return c.Store.Arm(ctx, d)
-}
-
-func (c *countingStore) Settle(ctx context.Context, claim deadline.Claim, o deadline.Outcome) error {
-	if c.fail != nil && o == (deadline.Outcome{}) {
-		if err := c.fail("finish"); err != nil {
-			return err
-		}
-	}
-	return c.Store.Settle(ctx, claim, o)
-}
-
-func (c *countingStore) Claim(ctx context.Context, now time.Time, lease time.Duration, n int) ([]deadline.Claim, time.Time, error) {
-	if c.fail != nil {
-		if err := c.fail("claim"); err != nil {
-			return nil, time.Time{}, err
-		}
-	}
-	return c.Store.Claim(ctx, now, lease, n)
-}
-
-func TestASilentExpiryLeavesTheNoticeForTheNextMessage(t *testing.T) {
+// TestWhatIsArmedInTheStoreItselfIsFound within 10 s.
+func TestWhatIsArmedInTheStoreItselfIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		r := s.start(t, deadline.Options{})
-		r.say(t, "a")
-		s.channel.take()
-		time.Sleep(timeout)
-		synctest.Wait()
-		items, err := s.storage.Read(t.Context(), []string{"test/conversations/a"})
-		if err != nil || strings.Contains(string(items["test/conversations/a"].Value), "count") {
-			t.Errorf("stored is %s: %v", items["test/conversations/a"].Value, err)
-		}
-		time.Sleep(time.Hour)
-		r.say(t, "a")
-		expect(t, s.channel, "1h30m0s a: "+notice, "1h30m0s a: message 1")
-	})
-}
-
-// P9, P26: two replicas and a claim that cannot be finished; told once.
-func TestP9P26TheUserIsToldOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		var broken atomic.Bool
-		broken.Store(true)
-		s.store = &countingStore{Store: s.store, fail: func(verb string) error {
-			if verb == "finish" && broken.Load() {
-				return errors.New("away")
-			}
-			return nil
-		}}
-		var replicas []*replica
-		for range 3 {
-			replicas = append(replicas, s.start(t, deadline.Options{Message: deadline.Text(farewell)}))
-		}
-		for i := range 20 {
-			replicas[i%3].say(t, fmt.Sprint(i))
-		}
-		s.channel.take()
-		time.Sleep(timeout + 10*time.Minute) // in which many leases end
-		broken.Store(false)
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
-		if sent := s.channel.take(); len(sent) != 20 {
-			t.Errorf("sent were %q", sent)
-		}
-		expectNone(t, s.store)
-	})
-}
-
-// P8: a message that is stored first wins.
-func TestP8AMessageThatCommitsFirstWins(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		other := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		other.say(t, "a")
-		s.channel.take()
-		// Between the runner's read and its write, another replica's turn saves.
-		memory := s.storage
-		var once sync.Once
-		s.storage = &statetest.Faults{Storage: memory, Before: func(ctx context.Context, c statetest.Call) error {
-			if c.Op == statetest.Write && time.Since(s.channel.begin) >= timeout {
-				once.Do(func() {
-					conversation := state.NewConversation(memory)
-					last := state.NewProperty[time.Time](conversation, "lastAccessed")
-					ctx := state.NewContext(context.Background(), state.IDs{Channel: "test", Conversation: "a", User: "u1"})
-					if err := errors.Join(last.Set(ctx, time.Now()), conversation.Save(ctx)); err != nil {
-						t.Error(err)
-					}
-				})
-			}
-			return nil
-		}}
-		if err := other.runner.Close(t.Context()); err != nil {
+		w := newWatch(t, deadline.NewMemory(), deadline.Options{}, remove)
+		time.Sleep(time.Second)
+		if err := w.store.Arm(t.Context(), deadline.Deadline{Key: "a", Due: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
-		s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		time.Sleep(timeout)
-		expect(t, s.channel)
-		time.Sleep(timeout)
-		expect(t, s.channel, "1h0m0s a: Goodbye.")
+		time.Sleep(9 * time.Second)
+		w.expect("a at 10s")
 	})
 }
 
-// P28: never while a turn of the conversation is running.
-func TestP28ATurnThatTakesLongIsNotInterrupted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		s.turnTimeout = -1
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		r.say(t, "a")
-		time.Sleep(timeout - time.Second)
-		r.hold = 10 * time.Minute
-		r.say(t, "a")
-		expect(t, s.channel, "0s a: message 1", "39m59s a: message 2")
-		time.Sleep(timeout)
-		expect(t, s.channel, "59m59s a: Goodbye.")
-	})
-}
-
-// P6, P7: conversations that fail, panic or hang delay nobody, and are parked.
-func TestP6P7PoisonDelaysNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		var poisoned atomic.Bool
-		s.storage = &statetest.Faults{Storage: s.storage, Before: func(_ context.Context, c statetest.Call) error {
-			if poisoned.Load() && slices.Contains(c.Keys, "test/conversations/poison") {
-				return errors.New("the storage cannot read this")
-			}
-			return nil
-		}}
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell), Concurrency: 4, MaxAttempts: 3, Handler: func(_ context.Context, turn *bot.Turn, _ middleware.Expiry) error {
-			if turn.Activity.Conversation.ID == "panic" {
-				panic("ouch")
-			}
-			return nil
-		}})
-		for _, id := range []string{"poison", "panic", "a", "b", "c"} {
-			r.say(t, id)
-		}
-		s.channel.take()
-		poisoned.Store(true)
-		time.Sleep(timeout)
-		synctest.Wait()
-		if sent := s.channel.take(); len(sent) != 4 {
-			t.Errorf("sent were %q", sent)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		parked := ""
-		for e := range s.store.All(t.Context()) {
-			parked += e.Key + " " + e.Parked
-		}
-		if !strings.HasPrefix(parked, "test/conversations/poison ") || !strings.Contains(parked, "cannot read this") {
-			t.Errorf("parked is %s", parked)
-		}
-		if logs := r.log.String(); !strings.Contains(logs, "a deadline is parked") || strings.Contains(logs, "poison") {
-			t.Errorf("the log is\n%s", logs)
-		}
-		poisoned.Store(false)
-		r.say(t, "poison") // which arms it anew
-		s.channel.take()
-		time.Sleep(timeout)
-		synctest.Wait()
-		if sent := s.channel.take(); len(sent) != 1 || !strings.HasSuffix(sent[0], "poison: Goodbye.") {
-			t.Errorf("after it was mended, sent were %q", sent)
-		}
-	})
-}
-
-// P38: a channel that refuses for good has the state cleared all the same.
-func TestP38AChannelThatRefusesIsNotAskedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		var tries atomic.Int64
-		var gone atomic.Bool
-		s.channel.fail = func(schema.Activity) error {
-			if gone.Load() {
-				tries.Add(1)
-				return errors.New("status 403")
-			}
-			return nil
-		}
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		r.say(t, "a")
-		gone.Store(true)
-		time.Sleep(24 * time.Hour)
-		if n := tries.Load(); n != 1 {
-			t.Errorf("tried %d times", n)
-		}
-		gone.Store(false)
-		s.channel.take()
-		r.say(t, "a")
-		expect(t, s.channel, "24h0m0s a: message 1")
-	})
-}
-
-// P22: what comes due while nobody runs is done afterwards, in order.
-func TestP22ARestartCatchesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		first := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		for _, id := range []string{"c", "a", "b"} {
-			first.say(t, id)
-			time.Sleep(time.Second)
-		}
-		s.channel.take()
-		if err := first.runner.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(24 * time.Hour)
-		s.start(t, deadline.Options{Message: deadline.Text(farewell), Concurrency: 1})
-		expect(t, s.channel, "24h0m3s c: Goodbye.", "24h0m3s a: Goodbye.", "24h0m3s b: Goodbye.")
-	})
-}
-
-// TestWhoIsTooLateIsNotTold counts from when the conversation was due, not from
-// its deadline, which may be older.
-func TestWhoIsTooLateIsNotTold(t *testing.T) {
-	for _, test := range []struct {
-		name     string
-		lateness time.Duration
-		leave    bool
-		then     []string // what is sent when it is looked at
-		when     []string // and when the user writes
+// TestALookThatDoesNotReturnAnOutcomeIsTriedAgain, and in the end the deadline is
+// parked. With one slot, none of them holds up another deadline for good.
+func TestALookThatDoesNotReturnAnOutcomeIsTriedAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		look func() error
+		want string // in the log and in the reason
 	}{
-		{"just in time is told", time.Hour, false, []string{farewell}, []string{"message 1"}},
-		{"a moment later expires silently", time.Hour + 100, false, nil, []string{notice, "message 1"}},
-		{"or is left as it is", time.Hour + 100, true, nil, []string{notice, "message 1"}},
+		"an error":               {func() error { return errors.New("no: secret/key is bad") }, "is bad"},
+		"a panic":                {func() error { panic("ouch") }, "panic: ouch"},
+		"the end of a goroutine": {func() error { runtime.Goexit(); return nil }, "ended its goroutine"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newShared()
-				first := s.start(t, deadline.Options{})
-				first.say(t, "a")
-				time.Sleep(timeout - time.Minute) // which leaves the deadline where it is
-				first.say(t, "a")
-				if err := first.runner.Close(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				s.channel.take()
-				time.Sleep(timeout + test.lateness)
-				second := s.start(t, deadline.Options{Message: deadline.Text(farewell), MaxLateness: time.Hour, LeaveLate: test.leave})
-				texts := func(want []string) {
-					t.Helper()
-					synctest.Wait()
-					var got []string
-					for _, line := range s.channel.take() {
-						_, text, _ := strings.Cut(line, "a: ")
-						got = append(got, text)
+				w := newWatch(t, deadline.NewMemory(), deadline.Options{Concurrency: 1, MaxAttempts: 4}, func(_ context.Context, c deadline.Claim) (deadline.Outcome, error) {
+					if c.Key == "secret/key" {
+						return deadline.Outcome{}, test.look()
 					}
-					if !slices.Equal(got, want) {
-						t.Errorf("sent were %q, want %q", got, want)
-					}
+					return deadline.Outcome{}, nil
+				})
+				w.arm("secret/key", time.Minute)
+				w.arm("b", time.Minute+time.Nanosecond)
+				time.Sleep(time.Minute)
+				w.expect("secret/key at 1m0s")
+				time.Sleep(time.Second - 1)
+				w.expect("b at 1m0.000000001s")
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if n := len(w.looks); n != 3 {
+					t.Errorf("it was tried %d more times: %v", n, w.looks)
 				}
-				texts(test.then)
-				items, err := s.storage.Read(t.Context(), []string{"test/conversations/a"})
-				if left := strings.Contains(string(items["test/conversations/a"].Value), "count"); err != nil || left != test.leave {
-					t.Errorf("stored is %s: %v", items["test/conversations/a"].Value, err)
+				left := w.entries()
+				if len(left) != 1 || !strings.Contains(left[0].Parked, test.want) || left[0].Attempts != 3 {
+					t.Errorf("left are %+v", left)
 				}
-				expectNone(t, s.store)
-				second.say(t, "a")
-				texts(test.when)
-				time.Sleep(timeout)
-				texts([]string{farewell}) // it was armed anew
+				logs := w.logs()
+				if strings.Count(logs, "a look has failed") != 3 || strings.Count(logs, "a deadline is parked") != 1 || strings.Count(logs, test.want) < 4 || strings.Contains(logs, "secret") {
+					t.Errorf("logged was\n%s", logs)
+				}
+				if strings.Contains(logs, "runner_test.go") != (name == "a panic") {
+					t.Errorf("of %s, logged was\n%s", name, logs)
+				}
+				w.arm("secret/key", 10*time.Hour)
+				time.Sleep(time.Hour)
+				if left := w.entries(); len(left) != 1 || left[0].Parked != "" {
+					t.Errorf("armed anew, it is %+v", left)
+				}
 			})
 		})
 	}
 }
 
-func TestTheHandlerRunsOnceWithACompleteTurn(t *testing.T) {
+// TestALookHoldsItsClaim for as long as it runs, beyond the lease.
+func TestALookHoldsItsClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		var seen []string
-		r := s.start(t, deadline.Options{Handler: func(ctx context.Context, turn *bot.Turn, expiry middleware.Expiry) error {
-			a := turn.Activity
-			seen = append(seen, fmt.Sprint(a.ChannelID, a.Conversation.ID, a.From.ID, a.Recipient.ID, a.ServiceURL, turn.Proactive(), expiry.Idle))
-			return nil
-		}})
-		r.say(t, "a")
-		time.Sleep(24 * time.Hour)
+		store := deadline.NewMemory()
+		slow := func(ctx context.Context, _ deadline.Claim) (deadline.Outcome, error) {
+			time.Sleep(10 * time.Minute)
+			return deadline.Outcome{}, ctx.Err()
+		}
+		one, other := newWatch(t, store, deadline.Options{}, slow), newWatch(t, store, deadline.Options{}, slow)
+		one.arm("a", time.Minute)
+		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(seen) != 1 || seen[0] != "testau1bothttps://test/true 30m0s" {
-			t.Errorf("seen was %q", seen)
+		if n := len(one.looks) + len(other.looks); n != 1 || one.logs()+other.logs() != "" {
+			t.Errorf("it was looked at %d times, logged was\n%s%s", n, one.logs(), other.logs())
 		}
 	})
 }
 
-func TestCloseWaitsForRunningTurns(t *testing.T) {
+// TestALookWhoseClaimIsLostIsTold, because somebody else may be looking.
+func TestALookWhoseClaimIsLostIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		var ended atomic.Bool
-		r := s.start(t, deadline.Options{Handler: func(ctx context.Context, _ *bot.Turn, _ middleware.Expiry) error {
-			select {
-			case <-time.After(time.Minute):
-				ended.Store(true)
-			case <-ctx.Done():
+		var causes []error
+		w := newWatch(t, deadline.NewMemory(), deadline.Options{}, func(ctx context.Context, c deadline.Claim) (deadline.Outcome, error) {
+			if len(causes) > 0 {
+				return deadline.Outcome{}, nil
 			}
-			return ctx.Err()
-		}})
-		r.say(t, "a")
-		time.Sleep(timeout)
-		synctest.Wait()
-		if err := r.runner.Close(t.Context()); err != nil || !ended.Load() {
-			t.Errorf("ended %v: %v", ended.Load(), err)
-		}
-
-		s.turnTimeout = -1
-		again := s.start(t, deadline.Options{Handler: func(ctx context.Context, _ *bot.Turn, _ middleware.Expiry) error {
 			<-ctx.Done()
-			return ctx.Err()
-		}})
-		again.say(t, "b")
-		time.Sleep(timeout)
+			causes = append(causes, context.Cause(ctx))
+			return deadline.Outcome{}, ctx.Err()
+		})
+		w.arm("a", time.Minute)
+		time.Sleep(time.Minute)
 		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		w.arm("a", time.Hour) // while it is looked at
+		time.Sleep(2 * time.Hour)
+		w.expect("a at 1m0s", "a at 1h0m0s")
+		if len(causes) != 1 || !errors.Is(causes[0], deadline.ErrLost) {
+			t.Errorf("the causes are %v", causes)
+		}
+	})
+}
+
+func TestNoMoreLooksRunAtOnceThanConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		running, most := 0, 0
+		w := newWatch(t, deadline.NewMemory(), deadline.Options{Concurrency: 8}, func(context.Context, deadline.Claim) (deadline.Outcome, error) {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			time.Sleep(time.Second - 1) // a longer one gives up its place
+			mu.Lock()
+			defer mu.Unlock()
+			running--
+			return deadline.Outcome{}, nil
+		})
+		for i := range 80 {
+			w.arm(fmt.Sprint(i), time.Minute)
+		}
+		time.Sleep(time.Minute + 15*time.Second)
+		synctest.Wait()
+		if left := w.entries(); most != 8 || len(left) > 0 {
+			t.Errorf("%d ran at once, and %d are left", most, len(left))
+		}
+	})
+}
+
+func TestCloseWaitsForLooksUntilItGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatch(t, deadline.NewMemory(), deadline.Options{}, func(ctx context.Context, c deadline.Claim) (deadline.Outcome, error) {
+			if c.Key == "ends" {
+				time.Sleep(time.Second)
+				return deadline.Outcome{}, ctx.Err()
+			}
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			return deadline.Outcome{Parked: "no"}, ctx.Err()
+		})
+		w.arm("ends", time.Minute)
+		w.arm("hangs", time.Minute)
+		w.arm("later", time.Minute+time.Second)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := again.runner.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := w.runner.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error is %v", err)
 		}
-		if err := again.runner.Close(t.Context()); err != nil {
-			t.Error(err)
+		for range 2 {
+			if err := w.runner.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
 		}
+		if d := time.Since(w.begin); d != 2*time.Minute+time.Second {
+			t.Errorf("it is closed after %v", d)
+		}
+		var left []string
+		for _, e := range w.entries() {
+			left = append(left, fmt.Sprintf("%s due at %v, attempts %d, parked %q", e.Key, e.Due.Sub(w.begin), e.Attempts, e.Parked))
+		}
+		slices.Sort(left)
+		if want := []string{`hangs due at 1m0s, attempts 0, parked ""`, `later due at 1m1s, attempts 0, parked ""`}; !slices.Equal(left, want) {
+			t.Errorf("left are %q, want %q", left, want)
+		}
+		w.arm("a", time.Minute) // which somebody else will look at
 	})
 }
 
-// TestAStoreThatIsAwayIsComeBackTo keeps the bot answering meanwhile.
-func TestAStoreThatIsAwayIsComeBackTo(t *testing.T) {
+// TestAStoreThatFailsIsComeBackTo.
+func TestAStoreThatFailsIsComeBackTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		var away atomic.Bool
-		away.Store(true)
-		s.store = &countingStore{Store: s.store, fail: func(string) error {
-			if away.Load() {
-				return errors.New("away")
-			}
-			return nil
-		}}
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell)})
-		r.say(t, "a")
-		expect(t, s.channel, "0s a: message 1")
-		time.Sleep(time.Minute)
-		away.Store(false)
-		r.say(t, "a") // which was not armed
-		s.channel.take()
-		time.Sleep(timeout + time.Minute)
+		store := &failingStore{Store: deadline.NewMemory()}
+		w := newWatch(t, store, deadline.Options{}, remove)
+		w.arm("a", time.Minute)
+		store.away.Store(true)
+		time.Sleep(10 * time.Minute)
+		w.expect()
+		store.away.Store(false)
+		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		if sent := s.channel.take(); len(sent) != 1 {
-			t.Errorf("sent were %q", sent)
+		if len(w.looks) != 1 || !strings.Contains(w.logs(), "deadlines cannot be claimed") {
+			t.Errorf("looked at were %v, logged was\n%s", w.looks, w.logs())
 		}
 	})
 }
 
-// TestASlowTurnKeepsItsClaim beyond the lease.
-func TestASlowTurnKeepsItsClaim(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared()
-		s.turnTimeout = -1
-		var runs atomic.Int64
-		for i := range 2 {
-			r := s.start(t, deadline.Options{Handler: func(context.Context, *bot.Turn, middleware.Expiry) error {
-				runs.Add(1)
-				time.Sleep(10 * time.Minute)
-				return nil
-			}})
-			if i == 0 {
-				r.say(t, "a")
-			}
-		}
-		time.Sleep(2 * time.Hour)
-		if n := runs.Load(); n != 1 {
-			t.Errorf("it ran %d times", n)
-		}
-	})
+// A failingStore can be away.
+type failingStore struct {
+	deadline.Store
+	away atomic.Bool
 }
 
-// TestDeadlinesSurviveARestart keeps state and deadlines in one file. What is
-// overdue is told in order.
-func TestDeadlinesSurviveARestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "state.db")
-		c := &channel{begin: time.Now()}
-		run := func(f func(s *shared)) {
-			file, err := bolt.Open(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer file.Close()
-			f(&shared{storage: file, store: file.Deadlines("bot"), channel: c})
-		}
-		run(func(s *shared) {
-			r := s.start(t, deadline.Options{})
-			for i := range 10 {
-				r.say(t, fmt.Sprint(i))
-				time.Sleep(time.Millisecond)
-			}
-			if err := r.runner.Close(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		})
-		c.take()
-		time.Sleep(timeout)
-		run(func(s *shared) {
-			r := s.start(t, deadline.Options{Message: deadline.Text(farewell), Concurrency: 1})
-			time.Sleep(time.Minute)
-			synctest.Wait()
-			sent := c.take()
-			if len(sent) != 10 {
-				t.Errorf("sent were %q", sent)
-			}
-			for i, line := range sent {
-				if !strings.HasSuffix(line, fmt.Sprintf(" %d: %s", i, farewell)) {
-					t.Errorf("as number %d, sent was %s", i, line)
+func (s *failingStore) Claim(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]deadline.Claim, time.Time, error) {
+	if s.away.Load() {
+		return nil, time.Time{}, errors.New("away")
+	}
+	return s.Store.Claim(ctx, now, lease, limit)
+}
+
+func TestRunWithoutAStoreOrALookPanics(t *testing.T) {
+	for name, run := range map[string]func() *deadline.Runner{
+		"no store": func() *deadline.Runner { return deadline.Run(nil, remove, nil) },
+		"no look":  func() *deadline.Runner { return deadline.Run(deadline.NewMemory(), nil, nil) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
 				}
-			}
-			if err := r.runner.Close(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		})
-	})
+			}()
+			run()
+		}()
+	}
 }

@@ -25,7 +25,7 @@ func AutoSave(scopes ...*state.Scope) bot.Middleware {
 	}
 	return func(next bot.Handler) bot.Handler {
 		return func(ctx context.Context, turn *bot.Turn) error {
-			if err := next(ctx, turn); err != nil {
+			if err := next(willSave(ctx, &scopes), turn); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
@@ -39,4 +39,22 @@ func AutoSave(scopes ...*state.Scope) bot.Middleware {
 			return errors.Join(errs...)
 		}
 	}
+}
+
+// savedKey is the key of the scopes that an AutoSave around saves.
+type savedKey struct{}
+
+// willSave returns a context that says that the scopes will be saved.
+func willSave(ctx context.Context, scopes *[]*state.Scope) context.Context {
+	if outer, ok := ctx.Value(savedKey{}).(*[]*state.Scope); ok {
+		all := slices.Concat(*outer, *scopes)
+		scopes = &all
+	}
+	return context.WithValue(ctx, savedKey{}, scopes)
+}
+
+// isSaved reports whether an AutoSave around saves the scope.
+func isSaved(ctx context.Context, scope *state.Scope) bool {
+	scopes, ok := ctx.Value(savedKey{}).(*[]*state.Scope)
+	return ok && slices.Contains(*scopes, scope)
 }

@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ type counter struct {
 }
 
 // newCounter returns a counter over storage whose conversations expire.
-func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.ExpireOptions) *counter {
+func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.SessionsOptions) *counter {
 	c := &counter{conversation: state.NewConversation(storage), user: state.NewUser(storage), base: &base{}}
 	c.inConversation = state.NewProperty[int](c.conversation, "count")
 	c.ofUser = state.NewProperty[int](c.user, "count")
@@ -73,6 +74,7 @@ func newCounter(storage state.Storage, timeout time.Duration, opts *middleware.E
 		middleware.AutoSave(c.conversation, c.user),
 		middleware.Expire(c.conversation, timeout, opts),
 	)
+	c.adapter.Logger = slog.New(slog.DiscardHandler)
 	return c
 }
 

@@ -15,6 +15,12 @@ import (
 var expiries, _ = otel.Meter("github.com/botlapse/botlapse/middleware").Int64Counter("botlapse.expiries",
 	metric.WithDescription("Turns in which the conversation was found expired, by reason: input, activity, proactive."))
 
+// lateness is how late rules fire.
+var lateness, _ = otel.Meter("github.com/botlapse/botlapse/middleware").Float64Histogram("botlapse.deadline.lateness",
+	metric.WithUnit("s"),
+	metric.WithDescription("How long after they were due rules fired, by outcome."),
+	metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600))
+
 // expiryAttributes are the attributes by reason, made once.
 var expiryAttributes = make(map[string]metric.MeasurementOption)
 

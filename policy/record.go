@@ -54,6 +54,14 @@ type Record struct {
 	// Armed is the deadline that was armed last. One in the past counts as none.
 	Armed time.Time `json:"armed,omitzero"`
 
+	// Senders are hashes of those who wrote last, which its owner makes; the newest is
+	// last.
+	Senders []string `json:"senders,omitempty"`
+
+	// Kept is until when the storage keeps the record at least, if a look has
+	// written it for no other reason; zero if none has.
+	Kept time.Time `json:"kept,omitzero"`
+
 	// Reference is what is needed to write to the conversation, as its owner
 	// encodes it.
 	Reference json.RawMessage `json:"reference,omitempty"`
@@ -102,6 +110,13 @@ type Open struct {
 	// At is when it was decided; it tells one Open from another. Zero: there is
 	// nothing to do, only events to deliver.
 	At time.Time `json:"at,omitzero"`
+
+	// Due is when the step whose Say it is was due: the latest of all that are
+	// open. Tried is whether somebody has begun to say it, and it is not known
+	// whether it got through; who says it at most once keeps that here. Both are
+	// set by who runs the turn.
+	Due   time.Time `json:"due,omitzero"`
+	Tried bool      `json:"tried,omitempty"`
 
 	// Activity is the id of the user's activity in whose turn it was decided, and
 	// is set by who runs the turn; "" is none. The same activity, delivered again,
@@ -431,6 +446,13 @@ func (r Record) Delivered(events []Event) Record {
 		r.Open = open.undone()
 	}
 	return r
+}
+
+// Latest returns when the last of all that the record knows happened; zero if
+// nothing has.
+func (r Record) Latest() time.Time {
+	latest := later(later(r.Input, r.Began), later(r.Asked, r.Resolved))
+	return later(latest, later(r.Ended, r.HandedOff))
 }
 
 // NeedsArming reports whether a deadline is to be armed for next, the Next of a

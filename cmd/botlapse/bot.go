@@ -15,6 +15,7 @@ import (
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/internal/userprofile"
 	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/bolt"
 	"github.com/botlapse/botlapse/state/metered"
@@ -67,61 +68,61 @@ func (c *config) openLocal() (storages, io.Closer, error) {
 	return s, b, nil
 }
 
+// rules returns the policy that the variables stand for.
+func (c *config) rules() (policy.Policy, error) {
+	idle := policy.Rule{Name: "idle", After: c.expireAfter, Do: policy.Action{End: true, OnReturn: c.expireMessage}}
+	if c.proactive() {
+		idle.Do.Say = c.expireProactiveMessage
+	}
+	return policy.New(idle)
+}
+
 // newBot returns the multi-turn bot over base: its adapter and its handler. The
-// function that it returns starts to expire silent conversations, if the bot
+// function that it returns starts to look at silent conversations, if the bot
 // is to do that, and returns what ends it.
-func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*bot.Adapter, bot.Handler, func() (stop func(context.Context) error)) {
+func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*bot.Adapter, bot.Handler, func() (stop func(context.Context) error), error) {
+	rules, err := c.rules()
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	conversation := state.NewConversation(metered.New(s.conversation, "conversation"))
 	user := state.NewUser(metered.New(s.user, "user"))
 	conversation.KeyForm, user.KeyForm = c.keyForm, c.keyForm
-	var deadlines *deadline.Deadlines
-	var arm func(context.Context, *bot.Turn, time.Time) error
-	if s.deadlines != nil {
-		deadlines = deadline.New(s.deadlines, conversation)
-		arm = deadlines.Arm
-	}
-	adapter := bot.NewAdapter(base,
-		middleware.AutoSave(conversation, user),
-		middleware.Expire(conversation, c.expireAfter, &middleware.ExpireOptions{
-			Notice: middleware.NoticeText(c.expireMessage),
-			Grace:  c.grace(),
-			Arm:    arm,
-		}),
-	)
-	adapter.Logger = logger
-	adapter.MaxTurns = c.maxTurns
 	dialogs := userprofile.New(conversation, user)
 	dialogs.Report = func(ctx context.Context, err error) {
 		logger.WarnContext(ctx, "the dialog begins anew", "error", err)
 	}
+	options := &middleware.SessionsOptions{Grace: c.grace(), Dialogs: dialogs}
+	if s.deadlines != nil {
+		options.Deadlines, options.AtMostOnce, options.MaxLateness = s.deadlines, c.atMostOnce, time.Hour
+	}
+	sessions := middleware.NewSessions(conversation, rules, options)
+	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user), sessions.Middleware)
+	adapter.Logger = logger
+	adapter.MaxTurns = c.maxTurns
 	return adapter, dialogs.Handler(userprofile.Root), func() func(context.Context) error {
-		if deadlines == nil {
+		if s.deadlines == nil {
 			return func(context.Context) error { return nil }
 		}
-		runner := deadline.NewRunner(deadlines, adapter, &deadline.Options{
-			Message:     deadline.Text(c.expireProactiveMessage),
-			MaxLateness: time.Hour,
-			Redeliver:   c.expireProactiveRedeliver,
-			Logger:      logger,
-		})
-		stopCounting := warnOfForeign(runner, adapter, logger)
+		sessions.Start(adapter)
+		stopCounting := warnOfForeign(sessions, adapter, logger)
 		return func(ctx context.Context) error {
 			stopCounting()
-			return runner.Close(ctx)
+			return sessions.Close(ctx)
 		}
-	}
+	}, nil
 }
 
-// warnOfForeign says how many conversations will not be told of their expiry,
-// because others than channels may have made them up.
-func warnOfForeign(runner *deadline.Runner, adapter *bot.Adapter, logger *slog.Logger) (stop func()) {
+// warnOfForeign says how many conversations will not be told anything by
+// themselves, because others than channels may have made them up.
+func warnOfForeign(sessions *middleware.Sessions, adapter *bot.Adapter, logger *slog.Logger) (stop func()) {
 	if adapter.AppID() == "" {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var counting sync.WaitGroup
 	counting.Go(func() {
-		switch n, err := runner.Foreign(ctx); {
+		switch n, err := sessions.Foreign(ctx); {
 		case ctx.Err() != nil:
 		case err != nil:
 			logger.Warn("deadlines cannot be counted", "error", err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -56,7 +57,13 @@ func (p *program) chat(ctx context.Context, c *config, user, channel string) err
 		return err
 	}
 	defer file.Close()
-	adapter, handle, start := newBot(&terminal{out: p.stdout}, kept, c, p.logger(c))
+	c.logLevel = max(c.logLevel, slog.LevelWarn) // what happens can be seen
+	logger := p.logger(c)
+	adapter, handle, start, err := newBot(&terminal{out: p.stdout}, kept, c, logger)
+	if err != nil {
+		return err
+	}
+	c.warnOfRedeliver(logger)
 	defer adapter.Close(context.WithoutCancel(ctx))
 	defer start()(context.WithoutCancel(ctx))
 	ask := func() {}

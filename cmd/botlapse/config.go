@@ -22,26 +22,27 @@ import (
 
 // A config is what the environment and .env say.
 type config struct {
-	app                      connector.App // without an ID if there are no credentials
-	certificateFile          string
-	expireProactively        string // "true", "false" or ""
-	expireProactiveMessage   string
-	expireProactiveRedeliver bool
-	stateFile                string
-	cosmos                   cosmosConfig
-	keyForm                  state.KeyForm
-	allowedHosts             []string
-	operationsPerHour        int
-	maxTurns                 int
-	tlsCertFile              string
-	tlsKeyFile               string
-	tls                      *tls.Config // nil for plain http
-	expireAfter              time.Duration
-	expireMessage            string
-	host                     string
-	port                     int
-	allowUnauthenticated     bool
-	logLevel                 slog.Level
+	app                    connector.App // without an ID if there are no credentials
+	certificateFile        string
+	expireProactively      string // "true", "false" or ""
+	expireProactiveMessage string
+	atMostOnce             bool
+	redeliver              string // of a variable that is no more
+	stateFile              string
+	cosmos                 cosmosConfig
+	keyForm                state.KeyForm
+	allowedHosts           []string
+	operationsPerHour      int
+	maxTurns               int
+	tlsCertFile            string
+	tlsKeyFile             string
+	tls                    *tls.Config // nil for plain http
+	expireAfter            time.Duration
+	expireMessage          string
+	host                   string
+	port                   int
+	allowUnauthenticated   bool
+	logLevel               slog.Level
 }
 
 // A variable is one setting of the environment.
@@ -90,8 +91,10 @@ var variables = []variable{
 		}},
 	{"ExpireProactiveMessage", "", "What the user is told then. Empty for nothing: ExpireMessage follows when they\nwrite again. Who is more than an hour late is not told either.",
 		func(c *config, v string) error { c.expireProactiveMessage = v; return nil }},
-	{"ExpireProactiveRedeliver", "false", "Whether users are told again of whom it is not known whether they were told, since a\nprocess ended or the channel failed: true for at least once, false for at most once.",
-		func(c *config, v string) (err error) { c.expireProactiveRedeliver, err = parseBool(v); return err }},
+	{"AT_MOST_ONCE", "false", "Whether a user of whom it is not known whether they were told, because a process\nended or an answer was lost, is told again (false: at least once) or not (true).",
+		func(c *config, v string) (err error) { c.atMostOnce, err = parseBool(v); return err }},
+	{"ExpireProactiveRedeliver", "", "Ignored: see AT_MOST_ONCE.",
+		func(c *config, v string) error { c.redeliver = v; return nil }},
 	{"HOST", "127.0.0.1", "The address that serve listens on. Others than loopback addresses need\nMicrosoftAppId or ALLOW_UNAUTHENTICATED.",
 		func(c *config, v string) error { c.host = v; return nil }},
 	{"PORT", "3978", "The port that serve listens on, 0 to 65535. 0 means one that is free.",
@@ -208,6 +211,13 @@ func (c *config) forServing() error {
 // proactive reports whether conversations expire without anybody writing.
 func (c *config) proactive() bool {
 	return c.expireProactively == "true" || c.expireProactively == "" && (c.stateFile != "" || c.cosmos.endpoint != "")
+}
+
+// warnOfRedeliver says that a variable does nothing any more.
+func (c *config) warnOfRedeliver(logger *slog.Logger) {
+	if c.redeliver != "" {
+		logger.Warn("ExpireProactiveRedeliver is ignored: users are told at least once, or with AT_MOST_ONCE=true at most once")
+	}
 }
 
 // checkApp reports what is wrong with the credentials.

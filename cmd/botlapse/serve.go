@@ -84,7 +84,11 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	adapter, handle, start := newBot(base, kept, c, logger)
+	adapter, handle, start, err := newBot(base, kept, c, logger)
+	if err != nil {
+		return err
+	}
+	c.warnOfRedeliver(logger)
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", adapter.HTTPHandler(handle))

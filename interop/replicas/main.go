@@ -48,17 +48,17 @@ const (
 
 func main() {
 	conversations := flag.Int("conversations", 2000, "how many fall silent")
-	redeliver := flag.Bool("redeliver", false, "tell at least once, rather than at most once")
+	once := flag.Bool("once", false, "tell at most once, rather than at least once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *conversations, *redeliver); err != nil {
+	if err := run(ctx, *conversations, *once); err != nil {
 		fmt.Fprintln(os.Stderr, "replicas:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, conversations int, redeliver bool) error {
+func run(ctx context.Context, conversations int, once bool) error {
 	folder, err := os.MkdirTemp("", "replicas")
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func run(ctx context.Context, conversations int, redeliver bool) error {
 
 	var processes []*process
 	for range replicas {
-		p, err := start(ctx, program, endpoint, service.Key, redeliver)
+		p, err := start(ctx, program, endpoint, service.Key, once)
 		if err != nil {
 			return err
 		}
@@ -125,11 +125,11 @@ func run(ctx context.Context, conversations int, redeliver bool) error {
 			return err
 		}
 	}
-	return report(ctx, endpoint, service.Key, users, conversations, redeliver, say)
+	return report(ctx, endpoint, service.Key, users, conversations, once, say)
 }
 
 // report counts who was told and what is left, and says what is wrong with it.
-func report(ctx context.Context, endpoint, key string, users *users, conversations int, redeliver bool, say func(string, ...any)) error {
+func report(ctx context.Context, endpoint, key string, users *users, conversations int, once bool, say func(string, ...any)) error {
 	account, err := cosmos.NewAccount(endpoint, &cosmos.AccountOptions{Key: key})
 	if err != nil {
 		return err
@@ -155,25 +155,25 @@ func report(ctx context.Context, endpoint, key string, users *users, conversatio
 		}
 		deadlines++
 	}
-	var once, more int
+	var single, more int
 	for _, n := range users.told {
 		if n == 1 {
-			once++
+			single++
 		} else {
 			more++
 		}
 	}
-	never := conversations - once - more
-	say("told once: %d, more than once: %d, never: %d", once, more, never)
+	never := conversations - single - more
+	say("told once: %d, more than once: %d, never: %d", single, more, never)
 	say("conversations: %d, of them with state left: %d; deadlines left: %d", len(items), full, deadlines)
-	// Whom the process was telling that was killed, and with redeliver that which
+	// Whom the process was telling that was killed, and with at least once that which
 	// was held up, nobody can know to be told.
 	switch {
 	case full > 0 || deadlines > 0 || len(items) != conversations:
 		return errors.New("not all conversations are over")
-	case !redeliver && (more > 0 || never > inFlight):
+	case once && (more > 0 || never > inFlight):
 		return fmt.Errorf("nobody may be told twice, and %d at most not at all", inFlight)
-	case redeliver && (never > 0 || more > 2*inFlight):
+	case !once && (never > 0 || more > 2*inFlight):
 		return fmt.Errorf("everybody must be told, and %d at most more than once", 2*inFlight)
 	}
 	return nil
@@ -289,11 +289,11 @@ type process struct {
 	ended  bool
 }
 
-func start(ctx context.Context, program, endpoint, key string, redeliver bool) (*process, error) {
+func start(ctx context.Context, program, endpoint, key string, once bool) (*process, error) {
 	p := &process{cmd: exec.CommandContext(ctx, program, "serve")}
 	p.cmd.Dir = filepath.Dir(program)
 	p.cmd.Env = []string{"PORT=0", "LOG_LEVEL=error", "CosmosDbEndpoint=" + endpoint, "CosmosDbAuthKey=" + key, "CosmosDbDatabaseId=bot", "CosmosDbCreateDatabase=true",
-		fmt.Sprint("ExpireAfterSeconds=", timeout.Seconds()), "ExpireProactiveMessage=" + farewell, fmt.Sprint("ExpireProactiveRedeliver=", redeliver)}
+		fmt.Sprint("ExpireAfterSeconds=", timeout.Seconds()), "ExpireProactiveMessage=" + farewell, fmt.Sprint("AT_MOST_ONCE=", once)}
 	p.cmd.Stderr = os.Stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -55,7 +55,7 @@ func newBot(base core.Adapter, account *cosmos.Account, database string) (*bot.A
 	user := state.NewUser(cosmos.New(account, database, "users", nil))
 	adapter := bot.NewAdapter(base,
 		middleware.AutoSave(conversation, user),
-		middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Grace: grace}),
+		middleware.Expire(conversation, timeout, &middleware.SessionsOptions{Grace: grace}),
 	)
 	return adapter, userprofile.New(conversation, user).Handler(userprofile.Root)
 }

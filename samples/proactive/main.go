@@ -23,6 +23,7 @@ import (
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/bolt"
 )
@@ -38,38 +39,39 @@ func main() {
 	}
 }
 
-// A bot takes orders: each message is an item.
-type adapter struct {
-	adapter   *bot.Adapter
-	deadlines *deadline.Deadlines
-	order     *state.Property[[]string] // of the conversation
-	saved     *state.Property[[]string] // of the user: the order that was given up last
+// What the bot says after a minute of silence, and to who comes back and could not
+// be told that.
+const (
+	goodbye = `I have to go. Say "resume" to go on with your order, or anything else to begin a new one.`
+	welcome = `Welcome back! Say "resume" to go on with your order.`
+)
+
+// An orderBot takes orders: each message is an item.
+type orderBot struct {
+	adapter  *bot.Adapter
+	sessions *middleware.Sessions
+	order    *state.Property[[]string] // of the conversation
+	saved    *state.Property[[]string] // of the user: the order that was given up last
 }
 
-func newBot(base core.Adapter, storage state.Storage, store deadline.Store) *adapter {
-	conversation, user := state.NewConversation(storage), state.NewUser(storage)
-	b := &adapter{
-		deadlines: deadline.New(store, conversation),
-		order:     state.NewProperty[[]string](conversation, "order"),
-		saved:     state.NewProperty[[]string](user, "saved"),
+func newBot(base core.Adapter, storage state.Storage, deadlines deadline.Store, idle policy.Action) (*orderBot, error) {
+	rules, err := policy.New(policy.Rule{Name: "idle", After: timeout, Do: idle})
+	if err != nil {
+		return nil, err
 	}
-	b.adapter = bot.NewAdapter(base,
-		middleware.AutoSave(conversation, user),
-		middleware.Expire(conversation, timeout, &middleware.ExpireOptions{Arm: b.deadlines.Arm}),
-	)
-	return b
-}
-
-// expire starts to expire silent conversations.
-func (b *adapter) expire() *deadline.Runner {
-	return deadline.NewRunner(b.deadlines, b.adapter, &deadline.Options{
-		Message: deadline.Text(`I have to go. Say "resume" to go on with your order, or anything else to begin a new one.`),
-	})
+	conversation, user := state.NewConversation(storage), state.NewUser(storage)
+	b := &orderBot{
+		sessions: middleware.NewSessions(conversation, rules, &middleware.SessionsOptions{Deadlines: deadlines}),
+		order:    state.NewProperty[[]string](conversation, "order"),
+		saved:    state.NewProperty[[]string](user, "saved"),
+	}
+	b.adapter = bot.NewAdapter(base, middleware.AutoSave(conversation, user), b.sessions.Middleware)
+	return b, nil
 }
 
 // handle is the bot's handler. What is ordered is kept in the user state too,
 // which does not expire.
-func (b *adapter) handle(ctx context.Context, turn *bot.Turn) error {
+func (b *orderBot) handle(ctx context.Context, turn *bot.Turn) error {
 	if turn.Activity.Type != schema.Message {
 		return nil
 	}
@@ -109,7 +111,10 @@ func run(ctx context.Context, file, address string, out io.Writer) error {
 		return err
 	}
 	defer base.Close()
-	b := newBot(base, storage, storage.Deadlines("bot"))
+	b, err := newBot(base, storage, storage.Deadlines("bot"), policy.Action{End: true, Say: goodbye, OnReturn: welcome})
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/messages", b.adapter.HTTPHandler(b.handle))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -119,17 +124,17 @@ func run(ctx context.Context, file, address string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "listening on http://%s/api/messages\n", listener.Addr())
-	runner := b.expire()
+	b.sessions.Start(b.adapter)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
 	case err := <-failed:
-		return errors.Join(err, runner.Close(context.WithoutCancel(ctx)))
+		return errors.Join(err, b.sessions.Close(context.WithoutCancel(ctx)))
 	case <-ctx.Done():
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
-	err = errors.Join(server.Shutdown(stop), runner.Close(stop), b.adapter.Close(stop))
+	err = errors.Join(server.Shutdown(stop), b.sessions.Close(stop), b.adapter.Close(stop))
 	<-failed
 	return err
 }

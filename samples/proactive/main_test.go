@@ -16,6 +16,7 @@ import (
 
 	"github.com/botlapse/botlapse/bottest"
 	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/bolt"
 )
@@ -41,46 +42,51 @@ func inFile(t *testing.T) opener {
 	}
 }
 
-// program returns the bot, with the runner that expire returns.
-func program(open opener, expire func(*adapter) *deadline.Runner) bottest.Program {
+// program returns the bot, which does what idle says after a minute of silence.
+func program(open opener, idle policy.Action) bottest.Program {
 	return func(base core.Adapter) (http.Handler, func(context.Context) error) {
 		storage, store, closer := open()
 		p := base.(*bottest.Process)
-		b := newBot(base, p.Storage(storage), p.Deadlines(store))
-		runner := expire(b)
+		b, err := newBot(base, p.Storage(storage), p.Deadlines(store), idle)
+		if err != nil {
+			panic(err)
+		}
+		b.sessions.Start(b.adapter)
 		return b.adapter.HTTPHandler(b.handle), func(ctx context.Context) error {
-			return errors.Join(runner.Close(ctx), b.adapter.Close(ctx), closer.Close())
+			return errors.Join(b.sessions.Close(ctx), b.adapter.Close(ctx), closer.Close())
 		}
 	}
 }
 
-func silently(b *adapter) *deadline.Runner { return deadline.NewRunner(b.deadlines, b.adapter, nil) }
+var (
+	aloud    = policy.Action{End: true, Say: goodbye, OnReturn: welcome}
+	silently = policy.Action{End: true, OnReturn: "Welcome back!  Let's start over from the beginning."}
+)
 
 // TestTheStoryOfDeadlines plays the transcripts, each with new stores.
 func TestTheStoryOfDeadlines(t *testing.T) {
 	for name, in := range openers {
 		t.Run(name, func(t *testing.T) {
-			for transcript, expire := range map[string]func(*adapter) *deadline.Runner{
-				"goodbye.txt": (*adapter).expire,
-				"intime.txt":  (*adapter).expire,
-				"refuses.txt": (*adapter).expire,
-				"restart.txt": (*adapter).expire,
+			for transcript, idle := range map[string]policy.Action{
+				"goodbye.txt": aloud,
+				"intime.txt":  aloud,
+				"refuses.txt": aloud,
+				"restart.txt": aloud,
 				"silent.txt":  silently,
 			} {
-				bottest.Play(t, filepath.Join("testdata", transcript), program(in(t), expire))
+				bottest.Play(t, filepath.Join("testdata", transcript), program(in(t), idle))
 			}
 		})
 	}
 }
 
 const (
-	goodbye = `I have to go. Say "resume" to go on with your order, or anything else to begin a new one.`
 	ordered = `Your order: tea. What else? Say "done" when that is all.`
 )
 
 func TestTheBotSaysGoodbyeWhenTheMinuteIsOverAndNotBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := bottest.New(t, program(inMemory(t), (*adapter).expire))
+		c := bottest.New(t, program(inMemory(t), aloud))
 		c.Says("tea").Expects(ordered)
 		c.Silence(timeout - time.Nanosecond).Expects()
 		c.Silence(time.Nanosecond).Expects(goodbye)
@@ -90,7 +96,7 @@ func TestTheBotSaysGoodbyeWhenTheMinuteIsOverAndNotBefore(t *testing.T) {
 // TestOfTwoProcessesOneSaysGoodbye.
 func TestOfTwoProcessesOneSaysGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one := bottest.New(t, program(inMemory(t), (*adapter).expire))
+		one := bottest.New(t, program(inMemory(t), aloud))
 		one.Replica()
 		one.Says("tea").Expects(ordered)
 		one.Silence(time.Hour).Expects(goodbye)
@@ -98,7 +104,7 @@ func TestOfTwoProcessesOneSaysGoodbye(t *testing.T) {
 }
 
 // TestAProcessMayEndAtAnyStep: the order is forgotten, and the user has heard
-// goodbye once at most, and once if the process did not end.
+// goodbye at least once if they were answered, and twice at most.
 func TestAProcessMayEndAtAnyStep(t *testing.T) {
 	for name, in := range openers {
 		t.Run(name, func(t *testing.T) {
@@ -107,13 +113,13 @@ func TestAProcessMayEndAtAnyStep(t *testing.T) {
 				open := in(t)
 				alive = true
 				synctest.Test(t, func(t *testing.T) {
-					c := bottest.New(t, program(open, (*adapter).expire))
+					c := bottest.New(t, program(open, aloud))
 					c.Kill(n).Says("tea").Sent()
 					c.Silence(time.Hour)
 					alive = c.Alive()
 					c.Restart()
 					told := c.Silence(time.Hour).Sent()
-					if len(told) > 1 || alive && len(told) == 0 {
+					if len(told) > 2 || alive && len(told) != 1 {
 						t.Errorf("of a process that ended after %d steps, the user was told %d times", n, len(told))
 					}
 					for _, a := range told {

@@ -50,7 +50,7 @@ func newBot(setting core.AdapterSetting) (http.Handler, error) {
 	o := &orders{}
 	conversation := state.NewConversation(state.NewMemory())
 	forget := func(_ context.Context, t *bot.Turn, _ middleware.Expiry) { o.forget(t.Activity.Conversation) }
-	adapter = bot.NewAdapter(adapter, middleware.AutoSave(conversation), middleware.Expire(conversation, 30*time.Minute, &middleware.ExpireOptions{OnExpire: forget}))
+	adapter = bot.NewAdapter(adapter, middleware.AutoSave(conversation), middleware.Expire(conversation, 30*time.Minute, &middleware.SessionsOptions{OnEnd: forget}))
 	handler := activity.HandlerFuncs{OnMessageFunc: o.onMessage}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx := context.Background()

@@ -1,11 +1,9 @@
-package deadline_test
+package middleware_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
-	"github.com/botlapse/botlapse/deadline"
-	"github.com/botlapse/botlapse/state/statetest"
+	"github.com/botlapse/botlapse/middleware"
 )
 
 // metrics makes the process's meter provider, of which there is one.
@@ -70,14 +67,7 @@ func TestMetrics(t *testing.T) {
 	before := collect(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
-		var poisoned atomic.Bool
-		s.storage = &statetest.Faults{Storage: s.storage, Before: func(context.Context, statetest.Call) error {
-			if poisoned.Load() {
-				return errors.New("away")
-			}
-			return nil
-		}}
-		r := s.start(t, deadline.Options{Message: deadline.Text(farewell), MaxAttempts: 1})
+		r := s.start(t, middleware.SessionsOptions{})
 		for i := range 3 {
 			r.say(t, fmt.Sprint(i))
 		}
@@ -85,32 +75,32 @@ func TestMetrics(t *testing.T) {
 		r.say(t, "0") // whose deadline will be moved
 		time.Sleep(timeout)
 		synctest.Wait()
-		r.say(t, "0")
-		poisoned.Store(true)
-		time.Sleep(timeout)
-		synctest.Wait()
-		if err := r.runner.Close(t.Context()); err != nil {
+		faults, away := breakable(s.storage)
+		s.storage = faults
+		second := s.start(t, middleware.SessionsOptions{}, silently)
+		if err := r.sessions.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		poisoned.Store(false)
-		r.say(t, "a")
-		time.Sleep(timeout + 2*time.Second)
-		s.start(t, deadline.Options{})
+		second.say(t, "0")
+		away.Store(true)
+		time.Sleep(timeout)
+		synctest.Wait()
+		away.Store(false)
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 	})
 	after := collect(t)
 	for name, want := range map[string]float64{
-		"botlapse.deadline.armed":                                   5,
-		"botlapse.deadline.store.duration operation=arm outcome=ok": 5,
-		"botlapse.deadline.moved":                                   1,
-		"botlapse.deadline.parked":                                  1,
+		"botlapse.deadline.armed":                                   4,
+		"botlapse.deadline.store.duration operation=arm outcome=ok": 4,
+		"botlapse.deadline.moved":                                   2, // once after a failure
+		"botlapse.deadline.parked":                                  0,
 		"botlapse.deadline.claims_lost":                             0,
 		"botlapse.deadline.lateness outcome=told":                   3,
 		"botlapse.deadline.lateness outcome=told sum":               0,
-		"botlapse.deadline.lateness outcome=silent":                 1,
-		"botlapse.deadline.lateness outcome=silent sum":             2,
+		"botlapse.deadline.lateness outcome=done":                   1,
 		"botlapse.expiries reason=proactive":                        4,
-		"botlapse.turn.duration kind=message outcome=ok":            6,
+		"botlapse.turn.duration kind=message outcome=ok":            5,
 		"botlapse.turn.duration kind=proactive outcome=ok":          5,
 		"botlapse.turn.duration kind=proactive outcome=error":       1,
 		"botlapse.turn.duration kind=proactive outcome=error sum":   0,

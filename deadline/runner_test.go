@@ -107,7 +107,7 @@ func TestADeadlineIsLookedAtWhenItIsDueAndNotBefore(t *testing.T) {
 		w.arm("a", time.Minute)
 		time.Sleep(time.Minute - 1)
 		w.expect()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.expect("a at 1m0s")
 		time.Sleep(2 * time.Hour)
 		w.expect("b at 1h0m0s")

@@ -9,21 +9,9 @@ import (
 )
 
 // A lastAccessed is the time of the last user input, as it stands in the
-// conversation state.
+// conversation state. Records keep instants in steps of 100 ns, because .NET reads
+// no more than seven digits.
 type lastAccessed struct{ time.Time }
-
-// lastAccessedTick is the precision of times in .NET, which reads no more than
-// seven digits.
-const lastAccessedTick = 100 * time.Nanosecond
-
-// at returns t rounded up to the tick, so that no conversation expires early.
-func at(t time.Time) lastAccessed {
-	t = t.UTC().Round(0)
-	if cut := t.Truncate(lastAccessedTick); !cut.Equal(t) {
-		t = cut.Add(lastAccessedTick)
-	}
-	return lastAccessed{t}
-}
 
 // MarshalJSON writes RFC 3339 in UTC: .NET ignores other zones.
 func (l lastAccessed) MarshalJSON() ([]byte, error) {
@@ -56,11 +44,3 @@ func (l *lastAccessed) UnmarshalJSON(data []byte) error {
 }
 
 var errNoTime = errors.New("neither RFC 3339 nor a number of seconds")
-
-// latest resolves two turns that both had user input.
-func latest(mine, theirs lastAccessed) (lastAccessed, error) {
-	if theirs.After(mine.Time) {
-		return theirs, nil
-	}
-	return mine, nil
-}

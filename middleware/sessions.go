@@ -108,7 +108,6 @@ type Sessions struct {
 	rules        atomic.Pointer[policy.Policy]
 	private      bool            // each user of a conversation has a record
 	options      SessionsOptions // with the defaults filled in
-	recorded     bool            // whether sessions have ids
 
 	armer *armer // nil without Deadlines, and so is
 	pace  *pace

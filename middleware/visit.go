@@ -103,7 +103,7 @@ func (s *Sessions) visit(ctx context.Context, turn *bot.Turn) (*visit, error) {
 		}
 		v.look, l.visit = l, v
 	}
-	v.input = !turn.Proactive() && s.options.IsUserInput(turn)
+	v.input = !turn.Proactive() && s.options.IsUserInput(turn) && (turn.Activity.Type == schema.Message || !v.rules.MessagesOnly())
 	if s.options.Deadlines != nil || v.rules.Uses(policy.Began) {
 		v.id = rand.Text()
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/internal/userprofile"
 	"github.com/botlapse/botlapse/middleware"
-	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/bolt"
 	"github.com/botlapse/botlapse/state/metered"
@@ -68,23 +67,22 @@ func (c *config) openLocal() (storages, io.Closer, error) {
 	return s, b, nil
 }
 
-// rules returns the policy that the variables stand for.
-func (c *config) rules() (policy.Policy, error) {
-	idle := policy.Rule{Name: "idle", After: c.expireAfter, Do: policy.Action{End: true, OnReturn: c.expireMessage}}
-	if c.proactive() {
-		idle.Do.Say = c.expireProactiveMessage
-	}
-	return policy.New(idle)
+// A runningBot is the multi-turn bot over a base.
+type runningBot struct {
+	adapter  *bot.Adapter
+	handle   bot.Handler
+	sessions *middleware.Sessions
+	config   *config
+	logger   *slog.Logger
 }
 
-// newBot returns the multi-turn bot over base: its adapter and its handler. The
-// function that it returns starts to look at silent conversations, if the bot
-// is to do that, and returns what ends it.
-func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*bot.Adapter, bot.Handler, func() (stop func(context.Context) error), error) {
+func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*runningBot, error) {
 	rules, err := c.rules()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
+	c.warnOfRedeliver(logger)
+	c.warnOfPolicy(logger)
 	conversation := state.NewConversation(metered.New(s.conversation, "conversation"))
 	user := state.NewUser(metered.New(s.user, "user"))
 	conversation.KeyForm, user.KeyForm = c.keyForm, c.keyForm
@@ -100,38 +98,36 @@ func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*bot
 	adapter := bot.NewAdapter(base, middleware.AutoSave(conversation, user), sessions.Middleware)
 	adapter.Logger = logger
 	adapter.MaxTurns = c.maxTurns
-	return adapter, dialogs.Handler(userprofile.Root), func() func(context.Context) error {
-		if s.deadlines == nil {
-			return func(context.Context) error { return nil }
-		}
-		sessions.Start(adapter)
-		stopCounting := warnOfForeign(sessions, adapter, logger)
-		return func(ctx context.Context) error {
-			stopCounting()
-			return sessions.Close(ctx)
-		}
-	}, nil
+	return &runningBot{adapter, dialogs.Handler(userprofile.Root), sessions, c, logger}, nil
+}
+
+// start starts to look at silent conversations, if the bot is to do that, and returns
+// what ends it.
+func (b *runningBot) start() (stop func(context.Context) error) {
+	b.sessions.Start(b.adapter)
+	ctx, cancel := context.WithCancel(context.Background())
+	var beside sync.WaitGroup
+	if b.config.policyFile != "" {
+		beside.Go(func() { b.config.reloadPolicy(ctx, b.sessions, b.logger) })
+	}
+	if b.adapter.AppID() != "" && b.config.proactive() {
+		beside.Go(func() { b.warnOfForeign(ctx) })
+	}
+	return func(stopping context.Context) error {
+		cancel()
+		beside.Wait()
+		return b.sessions.Close(stopping)
+	}
 }
 
 // warnOfForeign says how many conversations will not be told anything by
 // themselves, because others than channels may have made them up.
-func warnOfForeign(sessions *middleware.Sessions, adapter *bot.Adapter, logger *slog.Logger) (stop func()) {
-	if adapter.AppID() == "" {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var counting sync.WaitGroup
-	counting.Go(func() {
-		switch n, err := sessions.Foreign(ctx); {
-		case ctx.Err() != nil:
-		case err != nil:
-			logger.Warn("deadlines cannot be counted", "error", err)
-		case n > 0:
-			logger.Warn("there are deadlines whose conversation reference did not come with a token of MicrosoftAppId: nothing will be sent to them", "deadlines", n)
-		}
-	})
-	return func() {
-		cancel()
-		counting.Wait()
+func (b *runningBot) warnOfForeign(ctx context.Context) {
+	switch n, err := b.sessions.Foreign(ctx); {
+	case ctx.Err() != nil:
+	case err != nil:
+		b.logger.Warn("deadlines cannot be counted", "error", err)
+	case n > 0:
+		b.logger.Warn("there are deadlines whose conversation reference did not come with a token of MicrosoftAppId: nothing will be sent to them", "deadlines", n)
 	}
 }

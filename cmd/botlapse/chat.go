@@ -59,16 +59,15 @@ func (p *program) chat(ctx context.Context, c *config, user, channel string) err
 	defer file.Close()
 	c.logLevel = max(c.logLevel, slog.LevelWarn) // what happens can be seen
 	logger := p.logger(c)
-	adapter, handle, start, err := newBot(&terminal{out: p.stdout}, kept, c, logger)
+	partner, err := newBot(&terminal{out: p.stdout}, kept, c, logger)
 	if err != nil {
 		return err
 	}
-	c.warnOfRedeliver(logger)
-	defer adapter.Close(context.WithoutCancel(ctx))
-	defer start()(context.WithoutCancel(ctx))
+	defer partner.adapter.Close(context.WithoutCancel(ctx))
+	defer partner.start()(context.WithoutCancel(ctx))
 	ask := func() {}
 	if f, ok := p.stdin.(*os.File); ok && isTerminal(f) {
-		fmt.Fprintln(p.stdout, hello(c.expireAfter))
+		fmt.Fprintln(p.stdout, hello(c))
 		ask = func() { fmt.Fprint(p.stdout, "> ") }
 	}
 	lines, readErr := readLines(ctx, p.stdin)
@@ -91,7 +90,7 @@ func (p *program) chat(ctx context.Context, c *config, user, channel string) err
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		err := adapter.Process(ctx, schema.Activity{
+		err := partner.adapter.Process(ctx, schema.Activity{
 			Type:         schema.Message,
 			ID:           strconv.Itoa(n),
 			Timestamp:    time.Now().UTC(),
@@ -101,18 +100,21 @@ func (p *program) chat(ctx context.Context, c *config, user, channel string) err
 			Conversation: schema.ConversationAccount{ID: conversation},
 			Locale:       "en-US",
 			Text:         line,
-		}, handle)
+		}, partner.handle)
 		if err != nil && ctx.Err() == nil {
 			fmt.Fprintln(p.stderr, "botlapse: the turn failed:", err)
 		}
 	}
 }
 
-func hello(expireAfter time.Duration) string {
-	if expireAfter == 0 {
+func hello(c *config) string {
+	switch {
+	case c.policyFile != "":
+		return fmt.Sprintf("Say something. %s says what happens when you fall silent. Ctrl-D ends it.", c.policyFile)
+	case c.expireAfter == 0:
 		return "Say something. The conversation never expires. Ctrl-D ends it."
 	}
-	return fmt.Sprintf("Say something. After %v of silence the bot starts over. Ctrl-D ends it.", expireAfter)
+	return fmt.Sprintf("Say something. After %v of silence the bot starts over. Ctrl-D ends it.", c.expireAfter)
 }
 
 func isTerminal(f *os.File) bool {

@@ -140,8 +140,8 @@ func TestTheConversationOfTheReadme(t *testing.T) {
 		if text, ok := strings.CutPrefix(line, "> "); ok {
 			user.lines = append(user.lines, strings.TrimSpace(text))
 		} else if strings.HasPrefix(line, "Say something.") {
-			if line != hello(30*time.Second)+"\n" {
-				t.Errorf("README.md begins with %q, want %q", line, hello(30*time.Second))
+			if line != hello(&config{expireAfter: 30 * time.Second})+"\n" {
+				t.Errorf("README.md begins with %q, want %q", line, hello(&config{expireAfter: 30 * time.Second}))
 			}
 		} else {
 			want.WriteString(line)

@@ -17,6 +17,7 @@ import (
 	"github.com/joho/godotenv"
 
 	"github.com/botlapse/botlapse/connector"
+	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
 )
 
@@ -24,7 +25,10 @@ import (
 type config struct {
 	app                    connector.App // without an ID if there are no credentials
 	certificateFile        string
-	expireProactively      string // "true", "false" or ""
+	policyFile             string
+	policy                 policy.Policy   // of the file, if there is one
+	set                    map[string]bool // the variables that are set, and not to nothing
+	expireProactively      string          // "true", "false" or ""
 	expireProactiveMessage string
 	atMostOnce             bool
 	redeliver              string // of a variable that is no more
@@ -78,11 +82,13 @@ var variables = []variable{
 			}
 			return err
 		}},
+	{"POLICY_FILE", "", "A file with the rules for silent conversations, in JSON. ExpireAfterSeconds,\nExpireMessage and ExpireProactiveMessage must be unset or empty with it. SIGHUP has\nserve read it anew.",
+		func(c *config, v string) error { c.policyFile = v; return nil }},
 	{"ExpireAfterSeconds", "30", "How long a user may be silent before the conversation expires: seconds (30,\n0.5), or a duration like 30m, 1h30m or PT30M. 0 means never.",
 		func(c *config, v string) (err error) { c.expireAfter, err = parseTimeout(v); return err }},
 	{"ExpireMessage", "Welcome back!  Let's start over from the beginning.", "What a user is told who writes again after that. Empty for nothing.",
 		func(c *config, v string) error { c.expireMessage = v; return nil }},
-	{"ExpireProactively", "", "Whether conversations expire when their time comes, without anybody writing: true\nor false. Empty for true with STATE_FILE or Cosmos DB, and false without.",
+	{"ExpireProactively", "", "Whether conversations expire when their time comes, without anybody writing: true\nor false. Empty for true with STATE_FILE, Cosmos DB or POLICY_FILE, and false without.",
 		func(c *config, v string) (err error) {
 			if c.expireProactively = strings.ToLower(v); v != "" {
 				_, err = parseBool(v)
@@ -155,12 +161,13 @@ func loadConfig(lookup func(string) (string, bool), envFile string) (*config, er
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		problems = append(problems, fmt.Errorf("%s cannot be read: it must hold lines NAME=value", envFile))
 	}
-	c := &config{}
+	c := &config{set: make(map[string]bool)}
 	for _, v := range variables {
 		value, ok := lookup(v.name)
 		if !ok {
 			value, ok = file[v.name]
 		}
+		c.set[v.name] = ok && value != ""
 		if !ok || value == "" && v.name != "ExpireMessage" {
 			value = v.value
 		}
@@ -168,7 +175,7 @@ func loadConfig(lookup func(string) (string, bool), envFile string) (*config, er
 			problems = append(problems, fmt.Errorf("%s is %q: %w", v.name, value, err))
 		}
 	}
-	return c, errors.Join(problems...)
+	return c, errors.Join(append(problems, c.readPolicy())...)
 }
 
 // forServing reports what keeps a config that is right in itself from serving,
@@ -210,7 +217,7 @@ func (c *config) forServing() error {
 
 // proactive reports whether conversations expire without anybody writing.
 func (c *config) proactive() bool {
-	return c.expireProactively == "true" || c.expireProactively == "" && (c.stateFile != "" || c.cosmos.endpoint != "")
+	return c.expireProactively == "true" || c.expireProactively == "" && (c.stateFile != "" || c.cosmos.endpoint != "" || c.policyFile != "")
 }
 
 // warnOfRedeliver says that a variable does nothing any more.

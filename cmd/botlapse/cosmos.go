@@ -108,6 +108,8 @@ func (c *config) grace() time.Duration {
 	switch {
 	case c.cosmos.endpoint == "" || ttl < 0:
 		return 0 // the default
+	case c.policyFile != "":
+		return ttl
 	case ttl <= c.expireAfter:
 		return -1 // none
 	}
@@ -117,7 +119,7 @@ func (c *config) grace() time.Duration {
 // warnOfShortLife says what a time to live does that is smaller than the
 // timeout.
 func (c *config) warnOfShortLife(logger *slog.Logger) {
-	if ttl := time.Duration(c.cosmos.timeToLive) * time.Second; ttl > 0 && ttl < c.expireAfter {
+	if ttl := time.Duration(c.cosmos.timeToLive) * time.Second; ttl > 0 && ttl < c.expireAfter && c.policyFile == "" {
 		logger.Warn("CosmosDbTimeToLive is smaller than ExpireAfterSeconds: conversations are kept until they expire, for an hour more if that is proactive, and who writes after that finds a new one, without ExpireMessage",
 			"CosmosDbTimeToLive", ttl, "ExpireAfterSeconds", c.expireAfter)
 	}

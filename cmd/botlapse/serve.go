@@ -84,14 +84,13 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	adapter, handle, start, err := newBot(base, kept, c, logger)
+	served, err := newBot(base, kept, c, logger)
 	if err != nil {
 		return err
 	}
-	c.warnOfRedeliver(logger)
 
 	mux := http.NewServeMux()
-	mux.Handle("/api/messages", adapter.HTTPHandler(handle))
+	mux.Handle("/api/messages", served.adapter.HTTPHandler(served.handle))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
 	mux.Handle("GET /metrics", measured)
 	mux.Handle("GET /readyz", newProbe(logger, base.Ready, kept.reads()...))
@@ -120,7 +119,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	}
 	logger.Info("serving", "url", url, "expireAfter", c.expireAfter, "app", c.app.ID)
 
-	stopExpiring := start()
+	stopExpiring := served.start()
 	failed := make(chan error, 1)
 	go func() { failed <- serve() }()
 	select {
@@ -133,7 +132,7 @@ func (p *program) serve(ctx context.Context, c *config) error {
 	defer cancel()
 	expiring := make(chan error, 1)
 	go func() { expiring <- stopExpiring(stop) }()
-	if err := errors.Join(server.Shutdown(stop), <-expiring, adapter.Close(stop)); err != nil {
+	if err := errors.Join(server.Shutdown(stop), <-expiring, served.adapter.Close(stop)); err != nil {
 		logger.Warn("stopped with turns running", "error", err)
 		server.Close()
 	}

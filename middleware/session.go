@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -42,6 +43,16 @@ func (s *Sessions) ID(ctx context.Context) (string, error) {
 		return r.Session, nil
 	}
 	return "", nil
+}
+
+// By returns who answers: "bot", "nobody" while a person is waited for, or who has
+// taken over.
+func (s *Sessions) By(ctx context.Context) (string, error) {
+	v, err := s.in(ctx)
+	if err != nil {
+		return "", err
+	}
+	return cmp.Or(v.current().By, "bot"), nil
 }
 
 // Begin begins a session if none is under way: for a bot that writes first and

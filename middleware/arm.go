@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,7 +72,7 @@ func (v *visit) arm(ctx context.Context, at policy.Place, now time.Time) {
 		return
 	}
 	if !r.NeedsArming(next, time.Now()) {
-		if string(reference) == string(r.Reference) {
+		if isAs(r.Reference, d, reference) {
 			return
 		}
 		next = r.Armed // others may count on it
@@ -90,6 +91,21 @@ func (v *visit) arm(ctx context.Context, at policy.Place, now time.Time) {
 		r.Armed, r.Reference = armed, reference
 		return r
 	})
+}
+
+// isAs reports whether what is stored is as good as d, which is encoded as wanted.
+// Who of a conversation wrote last makes no difference where they share its key.
+func isAs(stored json.RawMessage, d data, wanted []byte) bool {
+	if bytes.Equal(stored, wanted) {
+		return true
+	}
+	var other data
+	if json.Unmarshal(stored, &other) != nil {
+		return false
+	}
+	other.Reference.User = d.Reference.User
+	encoded, err := json.Marshal(other)
+	return err == nil && bytes.Equal(encoded, wanted)
 }
 
 // reference returns what is needed to write to the conversation later.

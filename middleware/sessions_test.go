@@ -66,6 +66,7 @@ func (c *channel) take() []string {
 type replica struct {
 	*channel
 	adapter  *bot.Adapter
+	scope    *state.Scope
 	count    *state.Property[int]
 	sessions *middleware.Sessions
 	log      *bytes.Buffer
@@ -102,7 +103,7 @@ func (s *shared) startAround(t *testing.T, opts middleware.SessionsOptions, arou
 		t.Fatal(err)
 	}
 	conversation := state.NewConversation(s.storage)
-	r := &replica{channel: s.channel, count: state.NewProperty[int](conversation, "count"), log: &bytes.Buffer{}}
+	r := &replica{channel: s.channel, scope: conversation, count: state.NewProperty[int](conversation, "count"), log: &bytes.Buffer{}}
 	opts.Deadlines = s.store
 	r.sessions = middleware.NewSessions(conversation, p, &opts)
 	r.adapter = bot.NewAdapter(s.channel, append(around, middleware.AutoSave(conversation), r.sessions.Middleware)...)

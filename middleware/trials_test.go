@@ -1,0 +1,208 @@
+package middleware_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
+	"github.com/botlapse/botlapse/bot"
+	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/policy"
+	"github.com/botlapse/botlapse/state"
+	"github.com/botlapse/botlapse/state/statetest"
+)
+
+// document returns what is stored of a conversation.
+func (s *shared) document(t *testing.T, conversation string) string {
+	t.Helper()
+	items, err := s.storage.Read(t.Context(), []string{"test/conversations/" + conversation})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(items["test/conversations/"+conversation].Value)
+}
+
+// referenceTo returns the reference of u1 in a conversation.
+func referenceTo(conversation string) schema.ConversationReference {
+	return schema.ConversationReference{
+		ChannelID: "test", ServiceURL: "https://test/", Conversation: schema.ConversationAccount{ID: conversation},
+		User: schema.ChannelAccount{ID: "u1"}, Bot: schema.ChannelAccount{ID: "bot"},
+	}
+}
+
+// only waits, and then returns the texts that were sent, without times.
+func only(c *channel) []string {
+	synctest.Wait()
+	var texts []string
+	for _, line := range c.take() {
+		_, text, _ := strings.Cut(line, ": ")
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// TestPA1AHandlerThatClearsItsScope, as for "/restart", and asks its first question
+// anew, leaves the conversation as mortal as it was.
+func TestPA1AHandlerThatClearsItsScope(t *testing.T) {
+	for name, restart := range map[string]func(context.Context, *state.Scope) error{
+		"Clear":  func(ctx context.Context, s *state.Scope) error { return s.Clear(ctx) },
+		"Delete": func(ctx context.Context, s *state.Scope) error { return s.Delete(ctx) },
+		"Load":   func(ctx context.Context, s *state.Scope) error { return s.Load(ctx) },
+		"all three": func(ctx context.Context, s *state.Scope) error {
+			return errors.Join(s.Clear(ctx), s.Load(ctx), s.Delete(ctx), s.Load(ctx), s.Clear(ctx))
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			s := newShared()
+			r := s.start(t, middleware.SessionsOptions{})
+			r.say(t, "a")
+			time.Sleep(20 * time.Minute)
+			if err := r.process(t, "a", func(ctx context.Context, turn *bot.Turn) error {
+				return errors.Join(restart(ctx, r.scope), r.count.Set(ctx, 10))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			s.channel.take()
+			time.Sleep(timeout - 1)
+			expect(t, s.channel)
+			time.Sleep(1)
+			expect(t, s.channel, "50m0s a: Goodbye.")
+			time.Sleep(20 * time.Hour)
+			r.say(t, "a")
+			expect(t, s.channel, "20h50m0s a: message 1")
+		})
+		bubble(t, name+", without deadlines", func(t *testing.T) {
+			c := newCounter(state.NewMemory(), timeout, nil)
+			c.say(t, "a", "a: 1 here, 1 in all")
+			if err := c.adapter.Process(t.Context(), message("/restart"), func(ctx context.Context, turn *bot.Turn) error {
+				return errors.Join(restart(ctx, c.conversation), c.inConversation.Set(ctx, 10))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Hour)
+			c.say(t, "hi", notice, "hi: 1 here, 2 in all")
+		})
+	}
+}
+
+// TestPA2AHandlerThatLoadsItsScopeExtendsTheConversation all the same.
+func TestPA2AHandlerThatLoadsItsScopeExtendsTheConversation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		r := s.start(t, middleware.SessionsOptions{})
+		r.say(t, "a")
+		time.Sleep(20 * time.Minute)
+		if err := r.process(t, "a", func(ctx context.Context, _ *bot.Turn) error { return r.scope.Load(ctx) }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute) // of silence, and the timeout after the first message
+		s.channel.take()
+		r.say(t, "a")
+		expect(t, s.channel, "30m0s a: message 2")
+		time.Sleep(timeout)
+		expect(t, s.channel, "1h0m0s a: Goodbye.")
+	})
+}
+
+// TestPA3ASlowArmLeavesNobodyWithoutADeadline: one call in a thousand takes 3 s,
+// while a hundred conversations a second begin.
+func TestPA3ASlowArmLeavesNobodyWithoutADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		memory := s.store
+		var arms atomic.Int64
+		s.store = brokenStore{memory, func(verb, _ string) error {
+			if verb == "arm" && arms.Add(1)%1000 == 500 {
+				time.Sleep(3 * time.Second)
+			}
+			return nil
+		}}
+		r := s.start(t, middleware.SessionsOptions{MessagesPerSecond: -1})
+		var turns sync.WaitGroup
+		const n = 2000
+		for i := range n {
+			turns.Go(func() { r.say(t, fmt.Sprint(i)) })
+			time.Sleep(10 * time.Millisecond)
+		}
+		turns.Wait()
+		time.Sleep(3 * time.Second)
+		armed := 0
+		for range memory.All(t.Context()) {
+			armed++
+		}
+		if armed != n {
+			t.Errorf("%d of %d have a deadline", armed, n)
+		}
+		s.channel.take()
+		time.Sleep(timeout)
+		synctest.Wait()
+		if told := len(s.channel.take()); told != n {
+			t.Errorf("%d of %d were told", told, n)
+		}
+	})
+}
+
+// TestPA5TheLatestReferenceIsUsed, though a deadline that is early enough is armed.
+func TestPA5TheLatestReferenceIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		var to []string
+		s.channel.fail = func(a schema.Activity) error {
+			if a.Text == farewell {
+				to = append(to, a.ServiceURL+" for "+a.Recipient.ID)
+			}
+			return nil
+		}
+		r := s.start(t, middleware.SessionsOptions{})
+		for i := range 3 {
+			if err := r.adapter.Process(t.Context(), schema.Activity{
+				Type: schema.Message, ChannelID: "test", ServiceURL: fmt.Sprintf("https://%d.test/", i),
+				Conversation: schema.ConversationAccount{ID: "a"}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"},
+			}, silent); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(timeout)
+		synctest.Wait()
+		if want := []string{"https://2.test/ for u1"}; !slices.Equal(to, want) {
+			t.Errorf("sent was to %q, want %q", to, want)
+		}
+	})
+}
+
+// TestPA5WhoWritesInAGroupIsNoReasonToArm, because all of them are written to alike.
+func TestPA5WhoWritesInAGroupIsNoReasonToArm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		counting := &countingStore{Store: s.store}
+		s.store = counting
+		r := s.start(t, middleware.SessionsOptions{})
+		for i := range 20 {
+			if err := r.adapter.Process(t.Context(), schema.Activity{
+				Type: schema.Message, ChannelID: "test", ServiceURL: "https://test/",
+				Conversation: schema.ConversationAccount{ID: "a", IsGroup: true}, From: schema.ChannelAccount{ID: fmt.Sprint("u", i%3)}, Recipient: schema.ChannelAccount{ID: "bot"},
+			}, silent); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if counting.armed != 1 {
+			t.Errorf("armed %d times", counting.armed)
+		}
+	})
+}
+
+var _ = []any{json.Unmarshal, runtime.GC, deadline.Run, policy.New, statetest.Read}

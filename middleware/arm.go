@@ -46,7 +46,8 @@ type data struct {
 	App       string                       `json:"app,omitempty"`
 	Reference schema.ConversationReference `json:"reference"`
 
-	// Armed is the instant for which it was armed, whatever it was moved to since.
+	// Armed is the instant for which it was armed, whatever it was moved to since. It
+	// was not armed later.
 	Armed time.Time `json:"armed,omitzero"`
 }
 
@@ -76,6 +77,9 @@ func (v *visit) arm(ctx context.Context, at policy.Place, now time.Time) {
 			return
 		}
 		next = r.Armed // others may count on it
+	}
+	if now := time.Now(); next.Before(now) {
+		next = now // a look takes it for the latest instant at which it was armed
 	}
 	d.Armed = policy.Instant(next)
 	encoded, err := json.Marshal(d)

@@ -63,14 +63,13 @@ func (s *Sessions) lookAt(ctx context.Context, c deadline.Claim) (deadline.Outco
 			attempts = c.Attempts
 		}
 		return deadline.Outcome{Due: l.next, Attempts: attempts}, nil
-	case c.Attempts == 0 && len(v.fired) == 0 && !v.current().Armed.Equal(l.armed):
-		// The record does not know this deadline: the turn that has armed it may run
-		// still, and knows better when to look.
-		again := time.Now().Add(v.turnTimeout())
-		if !l.next.IsZero() && l.next.Before(again) {
-			again = l.next
+	case len(v.fired) == 0 && !v.current().Armed.Equal(l.armed):
+		// The record does not know this deadline. The turn that has armed it, which was
+		// then at the latest, may run still, and knows better when to look.
+		over := l.armed.Add(v.turnTimeout() + saveTimeout)
+		if over.After(time.Now()) && (l.next.IsZero() || l.next.After(over)) {
+			l.next = over
 		}
-		return deadline.Outcome{Due: again, Attempts: 1}, nil
 	}
 	return deadline.Outcome{Due: l.next}, nil
 }

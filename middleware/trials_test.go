@@ -205,4 +205,72 @@ func TestPA5WhoWritesInAGroupIsNoReasonToArm(t *testing.T) {
 	})
 }
 
+// TestPB1ALookLeavesTheDeadlineOfARunningTurn: the deadline of a turn comes due on
+// another replica before the turn has saved what says so.
+func TestPB1ALookLeavesTheDeadlineOfARunningTurn(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		before  time.Duration // how long before the turn the user wrote; 0: never
+		failed  bool          // a look at the deadline fails before another one is made
+		waiting bool          // the turn has waited for another one
+	}{
+		{name: "the first turn"},
+		{name: "the conversation has expired before", before: 2 * timeout},
+		{name: "a look has failed before", failed: true},
+		{name: "the turn has waited for another one", waiting: true},
+	} {
+		bubble(t, test.name, func(t *testing.T) {
+			s := newShared()
+			s.timeout = time.Second // so that the deadline is due while the turn saves
+			memory := s.storage
+			var slow atomic.Bool
+			s.storage = &statetest.Faults{Storage: memory, Before: func(ctx context.Context, call statetest.Call) error {
+				if call.Op == statetest.Write && slow.Load() {
+					time.Sleep(8 * time.Second)
+				}
+				return nil
+			}}
+			one := s.start(t, middleware.SessionsOptions{})
+			s.storage = &statetest.Faults{Storage: memory, Before: func(ctx context.Context, call statetest.Call) error {
+				if test.failed && call.Op == statetest.Read && call.N == 1 {
+					return errors.New("away")
+				}
+				return nil
+			}}
+			if err := one.sessions.Close(t.Context()); err != nil { // it runs turns, and looks at nothing
+				t.Fatal(err)
+			}
+			s.start(t, middleware.SessionsOptions{})
+			if test.before > 0 {
+				one.say(t, "a")
+				time.Sleep(test.before)
+			}
+			s.channel.take()
+			time.Sleep(7 * time.Second) // the other replica asks its store each 10 s
+			slow.Store(true)
+			var turns sync.WaitGroup
+			if test.waiting {
+				one.hold = 20 * time.Second
+				turns.Go(func() { one.try(t, "a") })
+				time.Sleep(time.Millisecond)
+			}
+			turns.Go(func() {
+				for one.try(t, "a") != nil { // it may have expired meanwhile
+					time.Sleep(time.Second)
+				}
+			})
+			turns.Wait()
+			slow.Store(false)
+			time.Sleep(10 * time.Minute)
+			if texts := only(s.channel); len(texts) == 0 || texts[len(texts)-1] != farewell {
+				t.Errorf("sent were %q", texts)
+			}
+			if document := s.document(t, "a"); strings.Contains(document, "count") {
+				t.Errorf("stored is %s", document)
+			}
+			expectNone(t, s.store)
+		})
+	}
+}
+
 var _ = []any{json.Unmarshal, runtime.GC, deadline.Run, policy.New, statetest.Read}

@@ -273,4 +273,216 @@ func TestPB1ALookLeavesTheDeadlineOfARunningTurn(t *testing.T) {
 	}
 }
 
+// event runs a turn of an activity that is no user input.
+func (r *replica) event(t *testing.T, conversation string, h bot.Handler) error {
+	return r.adapter.Process(t.Context(), schema.Activity{
+		Type: schema.Event, ChannelID: "test", ServiceURL: "https://test/",
+		Conversation: schema.ConversationAccount{ID: conversation}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"},
+	}, h)
+}
+
+// setAfter returns a handler that reads the conversation, waits, and sets a property.
+func (r *replica) setAfter(wait time.Duration, name string) bot.Handler {
+	property := state.NewProperty[bool](r.scope, name)
+	return func(ctx context.Context, _ *bot.Turn) error {
+		if _, _, err := property.Get(ctx); err != nil {
+			return err
+		}
+		time.Sleep(wait)
+		return property.Set(ctx, true)
+	}
+}
+
+// TestPB2AMergedSaveKeepsTheTimeToLive: a turn that has read the conversation before
+// its first message, and saves after it, lets it live for as long as the message does.
+func TestPB2AMergedSaveKeepsTheTimeToLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		s.timeout = 7 * 24 * time.Hour
+		one, two := s.start(t, middleware.SessionsOptions{}), s.start(t, middleware.SessionsOptions{})
+		var turn sync.WaitGroup
+		turn.Go(func() {
+			if err := two.event(t, "a", two.setAfter(time.Minute, "started")); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(time.Second)
+		one.say(t, "a")
+		turn.Wait()
+		time.Sleep(s.timeout - 2*time.Minute)
+		one.say(t, "a")
+		if texts := only(s.channel); !slices.Equal(texts, []string{"message 1", "message 2"}) {
+			t.Errorf("sent were %q", texts)
+		}
+	})
+}
+
+// TestPB3ALongerTimeoutHoldsForConversationsThatExist, also for how long they are
+// stored.
+func TestPB3ALongerTimeoutHoldsForConversationsThatExist(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		first := s.start(t, middleware.SessionsOptions{})
+		for _, id := range []string{"a", "b"} {
+			first.say(t, id)
+		}
+		if err := first.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.timeout = 14 * 24 * time.Hour
+		second := s.start(t, middleware.SessionsOptions{})
+		s.channel.take()
+		time.Sleep(s.timeout - 1)
+		second.say(t, "a")
+		time.Sleep(1)
+		if texts := only(s.channel); !slices.Equal(texts, []string{"message 2", farewell}) {
+			t.Errorf("sent were %q", texts)
+		}
+	})
+}
+
+// TestPB4ADocumentOutlivesItsTurn, though there is no grace.
+func TestPB4ADocumentOutlivesItsTurn(t *testing.T) {
+	for _, before := range []time.Duration{1, 9 * time.Second, 11 * time.Second, 59 * time.Second, 2 * time.Minute} {
+		bubble(t, fmt.Sprint(before, " before the timeout"), func(t *testing.T) {
+			c := newCounter(state.NewMemory(), timeout, &middleware.SessionsOptions{Grace: -1})
+			c.say(t, "a", "a: 1 here, 1 in all")
+			time.Sleep(timeout - before)
+			if err := c.adapter.Process(t.Context(), message("b"), func(ctx context.Context, turn *bot.Turn) error {
+				if err := c.handle(ctx, turn); err != nil {
+					return err
+				}
+				time.Sleep(100 * time.Second)
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+			wantTexts(t, c.base.texts(), "b: 2 here, 2 in all")
+			c.say(t, "c", "c: 3 here, 3 in all")
+		})
+	}
+}
+
+// TestPB5NothingFiresInARunningTurn: while a turn runs, whatever its length, other
+// replicas get messages and other activities, write by themselves, and look.
+func TestPB5NothingFiresInARunningTurn(t *testing.T) {
+	for _, test := range []struct {
+		before time.Duration // how long before the timeout the user writes
+		hold   time.Duration // how long the turn takes
+		other  string        // what happens at another replica a second after the timeout
+	}{
+		{1, 5 * time.Second, "look"},
+		{time.Second, time.Minute, "look"},
+		{10 * time.Second, time.Minute, "look"},
+		{11 * time.Second, time.Minute, "look"},
+		{100 * time.Second, 110 * time.Second, "look"},
+		{time.Second, time.Minute, "event"},
+		{11 * time.Second, time.Minute, "event"},
+		{time.Second, time.Minute, "continue"},
+		{100 * time.Second, 110 * time.Second, "continue"},
+		{time.Second, time.Minute, "message"},
+		{11 * time.Second, time.Minute, "message"},
+		{11 * time.Second, time.Minute, "event, and one that writes as the turn begins"},
+		{11 * time.Second, time.Minute, "look, and an event that writes as the turn begins"},
+	} {
+		bubble(t, fmt.Sprintf("%v before the timeout, %v long, %s", test.before, test.hold, test.other), func(t *testing.T) {
+			s := newShared()
+			one, two := s.start(t, middleware.SessionsOptions{}), s.start(t, middleware.SessionsOptions{})
+			if err := one.sessions.Close(t.Context()); err != nil { // two alone looks
+				t.Fatal(err)
+			}
+			one.say(t, "a")
+			time.Sleep(timeout - test.before)
+			var turn sync.WaitGroup
+			turn.Go(func() {
+				if err := one.process(t, "a", one.setAfter(test.hold, "answered")); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(time.Second)
+			if strings.Contains(test.other, "as the turn begins") {
+				if err := two.event(t, "a", two.setAfter(0, "event")); err != nil {
+					t.Error(err)
+				}
+			}
+			time.Sleep(test.before)
+			var err error
+			want := []string{"message 1"}
+			switch kind, _, _ := strings.Cut(test.other, ","); kind {
+			case "event":
+				err = two.event(t, "a", silent)
+			case "continue":
+				err = two.adapter.Continue(t.Context(), referenceTo("a"), two.setAfter(0, "reminded"))
+			case "message":
+				err = two.try(t, "a")
+				want = append(want, "message 2")
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			turn.Wait()
+			if texts := only(s.channel); !slices.Equal(texts, want) {
+				t.Errorf("sent were %q", texts)
+			}
+			if document := s.document(t, "a"); !strings.Contains(document, `"count":`) || !strings.Contains(document, `"answered":true`) {
+				t.Errorf("stored is %s", document)
+			}
+		})
+	}
+}
+
+// TestPB5InputThatHasWaitedIsStoredInTime: it is not how long before the timeout it
+// arrived that counts, but when its turn begins.
+func TestPB5InputThatHasWaitedIsStoredInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		s.timeout = 40 * time.Second
+		one := s.start(t, middleware.SessionsOptions{})
+		s.start(t, middleware.SessionsOptions{})
+		if err := one.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		one.say(t, "a")
+		var turns sync.WaitGroup
+		for i, hold := range []time.Duration{35500 * time.Millisecond, 5300 * time.Millisecond} {
+			time.Sleep(time.Second)
+			turns.Go(func() { // from 1 s to 36.5 s, and, having arrived at 2 s, to 41.8 s
+				if err := one.process(t, "a", one.setAfter(hold, fmt.Sprint("answered", i))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		turns.Wait()
+		expect(t, s.channel, "0s a: message 1")
+	})
+}
+// TestPB5ATurnThatFailsStoresItsInputOnly, though it has taken long shortly before
+// the timeout.
+func TestPB5ATurnThatFailsStoresItsInputOnly(t *testing.T) {
+	for _, before := range []time.Duration{time.Second, 20 * time.Second} {
+		bubble(t, fmt.Sprint(before, " before the timeout"), func(t *testing.T) {
+			s := newShared()
+			r := s.start(t, middleware.SessionsOptions{})
+			r.say(t, "a")
+			time.Sleep(timeout - before)
+			bad := errors.New("bad day")
+			if err := r.process(t, "a", func(ctx context.Context, _ *bot.Turn) error {
+				if err := errors.Join(r.count.Set(ctx, 10), r.sessions.HandOff(ctx, "agent")); err != nil {
+					return err
+				}
+				time.Sleep(12 * time.Second)
+				return bad
+			}); err != bad {
+				t.Errorf("error is %v", err)
+			}
+			if document := s.document(t, "a"); !strings.Contains(document, `"count":1`) || strings.Contains(document, "agent") {
+				t.Errorf("stored is %s", document)
+			}
+			s.channel.take()
+			time.Sleep(timeout)
+			expect(t, s.channel, fmt.Sprint(2*timeout-before, " a: Goodbye."))
+		})
+	}
+}
+
 var _ = []any{json.Unmarshal, runtime.GC, deadline.Run, policy.New, statetest.Read}

@@ -345,7 +345,7 @@ func (v *visit) judge(ctx context.Context) error {
 		if err := v.books.Update(ctx, v.update); err != nil {
 			return err
 		}
-		if fires || v.held || v.input && !v.next.IsZero() && v.next.Sub(v.now) <= soon {
+		if fires || v.held || v.input && !v.next.IsZero() && time.Until(v.next) <= soon {
 			err := v.commit(ctx, at, verdict)
 			if errors.Is(err, state.ErrConflict) {
 				if err = v.again(ctx, attempt); err == nil {
@@ -479,34 +479,67 @@ func (v *visit) ended(ctx context.Context, verdict policy.Verdict, found policy.
 	}
 }
 
-// handle runs the handler. Input that was not stored before it is stored beside it
-// if the handler takes long and something could fall due meanwhile.
+// handle runs the handler.
 func (v *visit) handle(ctx context.Context, next bot.Handler) error {
-	if v.input && !v.next.IsZero() && v.next.Sub(v.now) <= v.turnTimeout() {
-		v.mu.Lock()
-		input := len(v.changes) // the changes that are the input's, and not the handler's
-		v.mu.Unlock()
-		over := make(chan struct{})
-		var storing sync.WaitGroup
-		storing.Go(func() {
-			timer := time.NewTimer(long)
-			defer timer.Stop()
+	defer v.storeBeside(ctx)()
+	return next(ctx, v.turn)
+}
+
+// storeBeside stores input that was not stored before the handler beside it, if the
+// handler takes long and something could fall due meanwhile. The function that it
+// returns ends that.
+func (v *visit) storeBeside(ctx context.Context) (stop func()) {
+	v.mu.Lock()
+	input := len(v.changes) // the changes that are the input's, and not the handler's
+	v.mu.Unlock()
+	if !v.input || input == 0 || v.next.IsZero() || v.next.Sub(v.now) > v.turnTimeout() {
+		return func() {}
+	}
+	over := make(chan struct{})
+	var storing sync.WaitGroup
+	storing.Go(func() {
+		for wait := long; ; wait = time.Second {
+			timer := time.NewTimer(wait)
 			select {
 			case <-timer.C:
 			case <-over:
+				timer.Stop()
 				return
 			}
-			v.storeOnly(input)
-			defer v.storeOnly(0)
-			// Whoever has written meanwhile is met by the save of the turn.
-			if err := v.books.Commit(ctx); err != nil && !errors.Is(err, state.ErrConflict) {
-				v.warn(ctx, "input could not be stored beside its turn", err)
+			err := v.storeInput(ctx, input)
+			if err == nil {
+				return
 			}
-		})
-		defer storing.Wait()
-		defer close(over)
+			v.warn(ctx, "input could not be stored beside its turn", err)
+		}
+	})
+	return func() {
+		close(over)
+		storing.Wait()
 	}
-	return next(ctx, v.turn)
+}
+
+// storeInput stores the first n changes, which are those of the input, while the
+// handler is running.
+func (v *visit) storeInput(ctx context.Context, n int) error {
+	v.storeOnly(n)
+	err := v.books.Commit(ctx)
+	v.storeOnly(0)
+	if !errors.Is(err, state.ErrConflict) {
+		return err
+	}
+	// Whoever has written meanwhile is met by the save of the turn. Until then, what they
+	// have written has to know of the input.
+	return v.books.CommitAside(ctx, func(values []json.RawMessage) (time.Time, error) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		stored, _ := decodeRecord(values)
+		r := stored
+		if !stored.Ended.After(v.now) { // or else the save fails
+			r = apply(stored, v.changes[:n])
+		}
+		return v.expires(r), encodeRecord(values, r, stored)
+	})
 }
 
 // storeOnly has only the first n changes stored, or all for 0.

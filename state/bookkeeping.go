@@ -106,6 +106,21 @@ func (b *Bookkeeping) CommitCleared(ctx context.Context, keep ...string) error {
 	return b.commit(ctx, true, keep)
 }
 
+// CommitAside is [Bookkeeping.Commit] of what the function makes of what is stored by
+// now. What the turn has loaded stays as it was, so its own save meets this write as
+// one of somebody else's.
+func (b *Bookkeeping) CommitAside(ctx context.Context, update UpdateFunc) error {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return err
+	}
+	aside := NewContext(ctx, t.ids)
+	if err := b.Update(aside, update); err != nil {
+		return err
+	}
+	return b.Commit(aside)
+}
+
 func (b *Bookkeeping) commit(ctx context.Context, clear bool, keep []string) error {
 	e, err := b.scope.load(ctx)
 	if err != nil {

@@ -163,6 +163,28 @@ func TestCommitIsRefusedIfSomebodyElseHasWritten(t *testing.T) {
 	}
 }
 
+func TestCommitAsideLeavesTheTurnAsItWas(t *testing.T) {
+	b := newBook()
+	ctx := b.begin(t)
+	check(t, b.word.Set(ctx, "mine"))
+	other := b.begin(t)
+	check(t, state.NewProperty[int](b.scope, "n").Set(other, 1))
+	check(t, b.scope.Save(other))
+	check(t, b.turns.CommitAside(ctx, func(values []json.RawMessage) (time.Time, error) {
+		if string(values[0]) != "1" && string(values[0]) != "5" {
+			t.Errorf("stored is %s, want what the other turn has stored", values[0])
+		}
+		values[0] = json.RawMessage("5")
+		return time.Time{}, nil
+	}))
+	b.wantStored(t, `{"n":1,"turns":5}`)
+	check(t, b.scope.Save(ctx))
+	b.wantStored(t, `{"n":1,"turns":5,"word":"mine"}`)
+	if err := b.turns.CommitAside(t.Context(), nil); !errors.Is(err, state.ErrNoTurn) {
+		t.Errorf("outside of a turn, error is %v", err)
+	}
+}
+
 func TestWhatWasClearedByCommitDoesNotComeBack(t *testing.T) {
 	b := newBook()
 	kept := state.NewProperty[int](b.scope, "kept")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
+	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/state"
 )
@@ -295,6 +296,7 @@ func (a *Adapter) log(ctx context.Context, turn *Turn, err error) {
 	}
 	attrs := []slog.Attr{
 		slog.String("channel", turn.Activity.ChannelID),
+		slog.String("conversation", redact.Hash(turn.stateKey())),
 		slog.String("type", string(turn.Activity.Type)),
 		slog.Duration("took", time.Since(turn.arrived)),
 	}

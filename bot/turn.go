@@ -127,24 +127,31 @@ func (t *Turn) SetValue(key, value any) {
 	t.values[key] = value
 }
 
-// Logger returns the adapter's logger, which names the turn's channel in each
-// line. Errors that it is given should have gone through [Turn.Redact].
+// Logger returns the adapter's logger, which names in each line the turn's channel
+// and, by a hash, the conversation. Errors that it is given should have gone through
+// [Turn.Redact].
 func (t *Turn) Logger() *slog.Logger {
 	logger := slog.Default()
 	if t.adapter != nil {
 		logger = t.adapter.logger()
 	}
-	return logger.With("channel", t.Activity.ChannelID)
+	return logger.With("channel", t.Activity.ChannelID, "conversation", redact.Hash(t.stateKey()))
+}
+
+// stateKey returns the key of the conversation's state; "" without a conversation.
+func (t *Turn) stateKey() string {
+	if t.Activity.Conversation.ID == "" {
+		return ""
+	}
+	return t.Activity.ChannelID + "/conversations/" + t.Activity.Conversation.ID
 }
 
 // Redact returns the text of an error for a log, which is not to say who talks:
 // storages name the key of the state.
 func (t *Turn) Redact(err error) string {
 	a := &t.Activity
-	var conversation, user, private string
-	if a.Conversation.ID != "" {
-		conversation = a.ChannelID + "/conversations/" + a.Conversation.ID
-	}
+	conversation := t.stateKey()
+	var user, private string
 	if a.From.ID != "" {
 		user, private = a.ChannelID+"/users/"+a.From.ID, conversation+"/users/"+a.From.ID
 	}

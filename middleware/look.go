@@ -50,10 +50,10 @@ func (s *Sessions) lookAt(ctx context.Context, c deadline.Claim) (deadline.Outco
 		return deadline.Outcome{Due: time.Now().Add(time.Second), Attempts: c.Attempts}, nil
 	case err != nil:
 		return deadline.Outcome{}, err
-	case l.other:
-		return deadline.Outcome{Parked: errOther.Error()}, nil
-	case l.visit == nil:
-		return deadline.Outcome{Parked: errAstray.Error()}, nil
+	case l.other: // which another version of the program may mend
+		return deadline.Outcome{}, errOther
+	case l.visit == nil: // likewise
+		return deadline.Outcome{}, errAstray
 	}
 	v := l.visit
 	switch {

@@ -114,6 +114,9 @@ func (v *visit) do(ctx context.Context) error {
 		if over, err := v.tell(ctx, open); err != nil || !over {
 			return err
 		}
+		if len(v.fired) == 0 { // or else it is logged with what has fired
+			v.logStep(ctx, "told later", open.Rule, open.Due, v.answer)
+		}
 		v.changeOpen(open, func(r *policy.Record, o *policy.Open) {
 			if v.told && o.Covers {
 				r.OnReturn = ""

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/middleware"
 	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
@@ -456,6 +458,7 @@ func TestPB5InputThatHasWaitedIsStoredInTime(t *testing.T) {
 		expect(t, s.channel, "0s a: message 1")
 	})
 }
+
 // TestPB5ATurnThatFailsStoresItsInputOnly, though it has taken long shortly before
 // the timeout.
 func TestPB5ATurnThatFailsStoresItsInputOnly(t *testing.T) {
@@ -483,6 +486,273 @@ func TestPB5ATurnThatFailsStoresItsInputOnly(t *testing.T) {
 			expect(t, s.channel, fmt.Sprint(2*timeout-before, " a: Goodbye."))
 		})
 	}
+}
+
+// TestPB8ALookThatGoesAstrayKeepsItsDeadline: its turn does not come through, because
+// of another middleware. It is tried again, and in the end parked.
+func TestPB8ALookThatGoesAstrayKeepsItsDeadline(t *testing.T) {
+	for name, astray := range map[string]bot.Middleware{
+		"a middleware that lets only messages through": func(next bot.Handler) bot.Handler {
+			return func(ctx context.Context, turn *bot.Turn) error {
+				if turn.Activity.Type != schema.Message {
+					return nil
+				}
+				return next(ctx, turn)
+			}
+		},
+		"a middleware that has the turn run for another conversation": func(next bot.Handler) bot.Handler {
+			return func(ctx context.Context, turn *bot.Turn) error {
+				if turn.Proactive() {
+					ctx = state.NewContext(ctx, state.IDs{Channel: "test", Conversation: "other", User: "u1"})
+				}
+				return next(ctx, turn)
+			}
+		},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			s := newShared()
+			bad := s.startAround(t, middleware.SessionsOptions{}, []bot.Middleware{astray})
+			bad.say(t, "a")
+			bad.say(t, "b")
+			s.channel.take()
+			time.Sleep(timeout + time.Hour)
+			synctest.Wait()
+			if log := bad.log.String(); !strings.Contains(log, "did not come through its Sessions") {
+				t.Errorf("logged was\n%s", log)
+			}
+			if err := bad.sessions.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			second := s.start(t, middleware.SessionsOptions{MaxLateness: 100 * time.Hour}) // one that is mended
+			time.Sleep(10 * time.Minute)
+			if texts := only(s.channel); !slices.Equal(texts, []string{farewell, farewell}) {
+				t.Errorf("sent were %q", texts)
+			}
+			if err := second.sessions.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+
+			bad = s.startAround(t, middleware.SessionsOptions{}, []bot.Middleware{astray})
+			bad.say(t, "a")
+			time.Sleep(24 * time.Hour)
+			for e := range s.store.All(t.Context()) {
+				if !strings.Contains(e.Parked, "did not come through its Sessions") {
+					t.Errorf("left is %+v", e)
+				}
+			}
+			if log := bad.log.String(); !strings.Contains(log, "a deadline is parked") {
+				t.Errorf("logged was\n%s", log)
+			}
+		})
+	}
+}
+
+// TestPB9WhoWritesWhileTheyAreToldIsToldSomehow: the send of the farewell takes
+// long, and the user writes at another replica.
+func TestPB9WhoWritesWhileTheyAreToldIsToldSomehow(t *testing.T) {
+	for _, once := range []bool{false, true} {
+		for _, lost := range []bool{false, true} {
+			bubble(t, fmt.Sprintf("at most once %v, the farewell is lost %v", once, lost), func(t *testing.T) {
+				s := newShared()
+				s.channel.hang = func(ctx context.Context, a schema.Activity) error {
+					if a.Text != farewell {
+						return nil
+					}
+					time.Sleep(20 * time.Second)
+					if lost {
+						return errors.New("lost")
+					}
+					return nil
+				}
+				one := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
+				two := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
+				if err := two.sessions.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				one.say(t, "a")
+				s.channel.take()
+				time.Sleep(timeout + 10*time.Second)
+				two.say(t, "a")
+				want := []string{notice, "message 1", farewell}
+				if lost {
+					want = want[:2]
+				}
+				time.Sleep(time.Minute)
+				if texts := only(s.channel); !slices.Equal(texts, want) {
+					t.Errorf("sent were %q, want %q", texts, want)
+				}
+				time.Sleep(timeout)
+				two.say(t, "a")
+				if document := s.document(t, "a"); strings.Contains(document, `"open"`) {
+					t.Errorf("stored is %s", document)
+				}
+			})
+		}
+	}
+}
+
+// TestPB10WhatFailsOnceLeavesNobodyUntold.
+func TestPB10WhatFailsOnceLeavesNobodyUntold(t *testing.T) {
+	for _, once := range []bool{false, true} {
+		for _, what := range []string{"the answer of the clearing write is lost", "a middleware fails before the look", "a middleware fails after the look", "the save fails"} {
+			bubble(t, fmt.Sprintf("%s, at most once %v", what, once), func(t *testing.T) {
+				s := newShared()
+				var happens atomic.Bool
+				lost := errors.New("lost")
+				memory := s.storage
+				writes := 0
+				s.storage = &statetest.Faults{Storage: memory, After: func(_ context.Context, call statetest.Call) error {
+					if call.Op == statetest.Write && what == "the answer of the clearing write is lost" && happens.CompareAndSwap(true, false) {
+						return lost
+					}
+					return nil
+				}, Before: func(_ context.Context, call statetest.Call) error {
+					if call.Op == statetest.Write && what == "the save fails" && happens.Load() {
+						if writes++; writes == 2 {
+							return lost
+						}
+					}
+					return nil
+				}}
+				fails := func(next bot.Handler) bot.Handler {
+					return func(ctx context.Context, turn *bot.Turn) error {
+						if what == "a middleware fails before the look" && happens.CompareAndSwap(true, false) {
+							return lost
+						}
+						if err := next(ctx, turn); err != nil {
+							return err
+						}
+						if what == "a middleware fails after the look" && happens.CompareAndSwap(true, false) {
+							return lost
+						}
+						return nil
+					}
+				}
+				r := s.startAround(t, middleware.SessionsOptions{AtMostOnce: once}, []bot.Middleware{fails})
+				r.say(t, "a")
+				s.channel.take()
+				happens.Store(true)
+				time.Sleep(timeout + time.Minute)
+				told := only(s.channel)
+				if len(told) > 2 || len(told) > 1 && once || slices.Contains(told, notice) {
+					t.Errorf("sent were %q", told)
+				}
+				expectNone(t, s.store)
+				r.say(t, "a")
+				back := only(s.channel)
+				if want := []string{"message 1"}; len(told) == 0 && !slices.Equal(back, []string{notice, "message 1"}) || len(told) > 0 && !once && !slices.Equal(back, want) {
+					t.Errorf("sent were %q, and on return %q", told, back)
+				}
+			})
+		}
+	}
+}
+
+// TestPB11LooksThatEndTheirGoroutinesGiveTheirPlacesBack.
+func TestPB11LooksThatEndTheirGoroutinesGiveTheirPlacesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		r := s.start(t, middleware.SessionsOptions{MessagesPerSecond: -1, OnEnd: func(_ context.Context, turn *bot.Turn, _ middleware.Expiry) {
+			if turn.Activity.Conversation.ID != "a" {
+				runtime.Goexit()
+			}
+		}})
+		for i := range 200 {
+			r.say(t, fmt.Sprint(i))
+		}
+		time.Sleep(time.Second)
+		r.say(t, "a")
+		s.channel.take()
+		time.Sleep(timeout)
+		synctest.Wait()
+		if sent := strings.Join(s.channel.take(), "\n"); !strings.Contains(sent, "30m1s a: Goodbye.") {
+			t.Errorf("sent were\n%s", sent)
+		}
+	})
+}
+
+// TestPB12AClosedAdapterIsNobodysFault.
+func TestPB12AClosedAdapterIsNobodysFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		first := s.start(t, middleware.SessionsOptions{})
+		first.say(t, "a")
+		s.channel.take()
+		if err := first.adapter.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(timeout + 8*time.Hour)
+		for e := range s.store.All(t.Context()) {
+			if e.Parked != "" || e.Attempts > 0 {
+				t.Errorf("left is %+v", e)
+			}
+		}
+		if err := first.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if log := first.log.String(); strings.Contains(log, "deadline") {
+			t.Errorf("logged was\n%s", log)
+		}
+		s.start(t, middleware.SessionsOptions{})
+		time.Sleep(10 * time.Second)
+		if texts := only(s.channel); !slices.Equal(texts, []string{farewell}) {
+			t.Errorf("sent were %q", texts)
+		}
+	})
+}
+
+// TestT4EachFiringIsALine, which names the conversation as all lines about it do.
+func TestT4EachFiringIsALine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		s.channel.fail = func(a schema.Activity) error { return sendError{refused: true} }
+		r := s.start(t, middleware.SessionsOptions{})
+		r.adapter.Logger = slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			},
+		}))
+		lines := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			got := strings.Split(strings.TrimSuffix(r.log.String(), "\n"), "\n")
+			if r.log.Reset(); !slices.Equal(got, want) {
+				t.Errorf("logged was\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+		session := func() (id string) {
+			if err := r.process(t, "a", func(ctx context.Context, _ *bot.Turn) (err error) {
+				id, err = r.sessions.ID(ctx)
+				return err
+			}); err != nil || id == "" {
+				t.Fatal(id, err)
+			}
+			return id
+		}
+		who := " channel=test conversation=" + redact.Hash("test/conversations/a")
+		refused := "level=WARN msg=\"a user could not be told yet\"" + who + " error=\"bot: send message: permanent false, refused true\""
+		id := session()
+		time.Sleep(timeout)
+		lines(refused, "level=INFO msg=fired"+who+" rule=idle session="+id+" due=2000-01-01T00:30:00.000Z late=0s outcome=refused kind=ended")
+		told := time.Duration(0)
+		s.channel.fail = func(a schema.Activity) error { told = time.Since(s.channel.begin); return nil }
+		time.Sleep(time.Minute)
+		lines(fmt.Sprint("level=INFO msg=\"told later\"", who, " rule=idle session=", id, " due=2000-01-01T00:30:00.000Z late=", told-timeout, " outcome=told"))
+
+		id = session()
+		if err := r.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(timeout + time.Second)
+		old := id
+		if id = session(); id == old {
+			t.Errorf("the session is still %s", id)
+		}
+		lines("level=INFO msg=fired" + who + " rule=idle session=" + old + " due=2000-01-01T01:01:00.000Z late=1s outcome=\"on input\" kind=ended")
+	})
 }
 
 var _ = []any{json.Unmarshal, runtime.GC, deadline.Run, policy.New, statetest.Read}

@@ -64,6 +64,7 @@ type visit struct {
 	next  time.Time // when something is due, by the record that was found
 	retry time.Time // when what is open is to be tried again; zero if it was not in vain
 	fired []policy.Event
+	of    string // the session in which they have
 
 	taken     bool   // a rule has taken the user's message
 	elsewhere bool   // somebody else tells what is told on return
@@ -356,7 +357,7 @@ func (v *visit) judge(ctx context.Context) error {
 				return err
 			}
 		}
-		v.fired = verdict.Fired
+		v.fired, v.of = verdict.Fired, found.Session
 		if o := found.Open; o != nil && o.Action == (policy.Action{}) && !v.isOf(o) && v.now.Sub(o.At) < soon {
 			v.elsewhere = !fires // another turn of the user's is about to say it
 		}
@@ -637,12 +638,17 @@ func (v *visit) logFired(ctx context.Context) {
 		default:
 			outcome = "done"
 		}
-		late := v.now.Sub(e.Due)
-		v.turn.Logger().LogAttrs(ctx, slog.LevelInfo, "fired",
-			slog.String("rule", e.Line), slog.String("kind", e.Kind), slog.String("session", v.current().Session),
-			slog.Time("due", e.Due), slog.Duration("late", late), slog.String("outcome", outcome))
-		lateness.Record(ctx, late.Seconds(), metric.WithAttributes(attribute.String("outcome", outcome)))
+		v.logStep(ctx, "fired", e.Line, e.Due, outcome, slog.String("kind", e.Kind))
 	}
+}
+
+// logStep logs a line about a step of a rule that was due.
+func (v *visit) logStep(ctx context.Context, message, rule string, due time.Time, outcome string, more ...slog.Attr) {
+	late := v.now.Sub(due)
+	v.turn.Logger().LogAttrs(ctx, slog.LevelInfo, message, append([]slog.Attr{
+		slog.String("rule", rule), slog.String("session", v.of),
+		slog.Time("due", due), slog.Duration("late", late), slog.String("outcome", outcome)}, more...)...)
+	lateness.Record(ctx, late.Seconds(), metric.WithAttributes(attribute.String("outcome", outcome)))
 }
 
 // warn logs what went wrong without failing the turn.

@@ -251,7 +251,7 @@ func TestT9AProactiveTurnThatDoesNotComeThroughIsParked(t *testing.T) {
 				sessions, _, log := start(keys, test.outer, test.inner)
 				defer sessions.Close(context.Background())
 				before := stored(t, storage)
-				time.Sleep(timeout + time.Minute)
+				time.Sleep(timeout + 8*time.Hour)
 				synctest.Wait()
 				if after := stored(t, storage); (before != after) != test.cleared {
 					t.Errorf("stored was %s, and is %s", before, after)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/state/bolt"
 )
 
@@ -24,8 +25,8 @@ func (p *program) deadlinesCommand() *cobra.Command {
 		Use:   "deadlines",
 		Short: "List the deadlines: armed, overdue and parked",
 		Long: "List the deadlines in STATE_FILE, which no other process may have open, or in\n" +
-			"Cosmos DB: when they are due, whether they are armed, overdue, claimed by a\n" +
-			"process or parked, and why.",
+			"Cosmos DB: when they are due, the hash by which logs name the conversation, its\n" +
+			"key, whether they are armed, overdue, claimed by a process or parked, and why.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := loadConfig(p.lookup, p.envFile)
@@ -98,7 +99,7 @@ func (p *program) listDeadlines(ctx context.Context, store deadline.Store, retry
 		case e.Due.Before(now):
 			status = "overdue"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", e.Due.UTC().Format(time.RFC3339), printable(e.Key), status)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", e.Due.UTC().Format(time.RFC3339), redact.Hash(e.Key), printable(e.Key), status)
 	}
 	return errors.Join(append(failed, table.Flush())...)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/botlapse/botlapse/deadline"
+	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/state/bolt"
 )
 
@@ -44,11 +45,14 @@ func TestDeadlinesAreListedAndArmedAgain(t *testing.T) {
 		t.Errorf("while it is open: exit status %d, stderr\n%s", code, stderr)
 	}
 	file.Close()
-	const rest = "2026-01-02T03:04:06Z  overdue    overdue\n2026-01-02T03:04:07Z  \"\\x1b[2J\"  overdue\n2999-01-01T00:00:00Z  armed      armed\n"
-	if code, stdout, stderr := list(); code != 0 || stdout != "2026-01-02T03:04:05Z  parked     parked: no way\n"+rest {
+	parked := "2026-01-02T03:04:05Z  " + redact.Hash("parked") + "  parked     "
+	rest := "2026-01-02T03:04:06Z  " + redact.Hash("overdue") + "  overdue    overdue\n" +
+		"2026-01-02T03:04:07Z  " + redact.Hash("\x1b[2J") + "  \"\\x1b[2J\"  overdue\n" +
+		"2999-01-01T00:00:00Z  " + redact.Hash("armed") + "  armed      armed\n"
+	if code, stdout, stderr := list(); code != 0 || stdout != parked+"parked: no way\n"+rest {
 		t.Errorf("exit status %d, stdout\n%sstderr\n%s", code, stdout, stderr)
 	}
-	if code, stdout, stderr := list("--retry"); code != 0 || stdout != "2026-01-02T03:04:05Z  parked     armed again, was parked: no way\n"+rest {
+	if code, stdout, stderr := list("--retry"); code != 0 || stdout != parked+"armed again, was parked: no way\n"+rest {
 		t.Errorf("exit status %d, stdout\n%sstderr\n%s", code, stdout, stderr)
 	}
 	if code, stdout, _ := list(); code != 0 || strings.Contains(stdout, "parked:") {

@@ -125,7 +125,8 @@ func NewAdapter(base core.Adapter, mw ...Middleware) *Adapter {
 }
 
 // Process runs one turn for an incoming activity and waits for its end. Its
-// error is that of the handler or of a middleware; [ErrClosed] after Close.
+// error is that of the handler or of a middleware; [ErrClosed] after Close, [ErrBusy],
+// and [ErrCircle].
 func (a *Adapter) Process(ctx context.Context, act schema.Activity, h Handler) error {
 	return a.run(ctx, &Turn{Activity: act, handler: h, arrived: time.Now()})
 }
@@ -135,7 +136,9 @@ func (a *Adapter) Process(ctx context.Context, act schema.Activity, h Handler) e
 // is no user input, and replies to nothing. The ActivityID of ref is ignored.
 //
 // Within a turn of the same conversation, as its ctx tells, there is no other
-// turn to wait for: h runs at once, as a part of that turn.
+// turn to wait for: h runs at once, as a part of that turn. Within a turn of another
+// conversation it waits for that of ref, and fails with [ErrCircle] if that waits for
+// this one.
 func (a *Adapter) Continue(ctx context.Context, ref schema.ConversationReference, h Handler) error {
 	turn := proactiveTurn(ref, h)
 	if outer, ok := ctx.Value(turnKey{}).(*Turn); ok && outer.adapter == a && conversationOf(outer) == conversationOf(turn) && !outer.hasEnded() {
@@ -192,6 +195,7 @@ func (a *Adapter) run(ctx context.Context, turn *Turn) (err error) {
 	defer a.end(turn)
 	defer func() { measure(ctx, turn, err) }()
 	turn.adapter = a
+	turn.outer, _ = ctx.Value(turnKey{}).(*Turn)
 	ctx = context.WithValue(ctx, turnKey{}, turn)
 	return a.chain(state.NewContext(ctx, state.IDs{
 		Channel:      turn.Activity.ChannelID,

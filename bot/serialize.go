@@ -13,6 +13,13 @@ import (
 // conversation were waiting. Over HTTP it is answered with 503.
 var ErrBusy = errors.New("too many turns are waiting")
 
+// ErrCircle reports a turn that was not begun because it would have waited for a turn
+// that waits for it. Of two turns, in conversations A and B, that each call
+// [Adapter.Continue] for the conversation of the other, the second call fails. Who
+// waits for whom is known by the contexts that the calls are given, among the turns
+// of one Adapter.
+var ErrCircle = errors.New("turns wait for each other in a circle")
+
 // serialize runs the turns of one conversation one after the other, in the
 // order in which they arrive, and those of different conversations in
 // parallel. A turn that waits obeys its context. Turns without a conversation
@@ -24,7 +31,7 @@ func (a *Adapter) serialize(next Handler) Handler {
 		if key.conversation == "" || turn.beside {
 			return next(ctx, turn)
 		}
-		if err := a.lanes.enter(ctx, key, cmp.Or(a.MaxWaiting, defaultMaxWaiting)); err != nil {
+		if err := a.lanes.enter(ctx, turn, key, cmp.Or(a.MaxWaiting, defaultMaxWaiting)); err != nil {
 			return err
 		}
 		defer a.lanes.leave(key)
@@ -46,28 +53,41 @@ type lanes struct {
 
 // A lane holds the turns that wait for the running one, first come first.
 type lane struct {
-	waiting []chan struct{} // each is closed when its turn may run
+	running *Turn
+	waiting []waiter
+}
+
+type waiter struct {
+	turn *Turn
+	free chan struct{} // closed when it may run
 }
 
 // enter waits until no other turn of the conversation is running. It fails with
-// ErrBusy if max turns are waiting already.
-func (s *lanes) enter(ctx context.Context, key conversationKey, max int) error {
+// ErrBusy if max turns are waiting already, and with ErrCircle.
+func (s *lanes) enter(ctx context.Context, turn *Turn, key conversationKey, max int) error {
 	s.mu.Lock()
 	l := s.m[key]
 	if l == nil {
 		if s.m == nil {
 			s.m = make(map[conversationKey]*lane)
 		}
-		s.m[key] = &lane{}
+		s.m[key] = &lane{running: turn}
 		s.mu.Unlock()
 		return nil
 	}
-	if len(l.waiting) >= max {
+	var err error
+	switch {
+	case turn.outer != nil && s.waitsFor(l, turn):
+		err = ErrCircle
+	case len(l.waiting) >= max:
+		err = ErrBusy
+	}
+	if err != nil {
 		s.mu.Unlock()
-		return fmt.Errorf("bot: %w", ErrBusy)
+		return fmt.Errorf("bot: %w", err)
 	}
 	free := make(chan struct{})
-	l.waiting = append(l.waiting, free)
+	l.waiting = append(l.waiting, waiter{turn, free})
 	s.mu.Unlock()
 
 	select {
@@ -76,7 +96,7 @@ func (s *lanes) enter(ctx context.Context, key conversationKey, max int) error {
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
-	i := slices.Index(l.waiting, free)
+	i := slices.IndexFunc(l.waiting, func(w waiter) bool { return w.free == free })
 	if i >= 0 {
 		l.waiting = slices.Delete(l.waiting, i, i+1)
 	}
@@ -96,6 +116,27 @@ func (s *lanes) leave(key conversationKey) {
 		delete(s.m, key)
 		return
 	}
-	close(l.waiting[0])
+	l.running = l.waiting[0].turn
+	close(l.waiting[0].free)
 	l.waiting = slices.Delete(l.waiting, 0, 1)
+}
+
+// waitsFor reports whether the running turn of a lane waits, by way of others or
+// not, for a turn that is to run within it or within one of those others. The caller
+// holds s.mu.
+func (s *lanes) waitsFor(l *lane, turn *Turn) bool {
+	seen := map[*lane]bool{l: true}
+	for next := []*lane{l}; len(next) > 0; next = next[1:] {
+		running := next[0].running
+		if turn.isWithin(running) {
+			return true
+		}
+		for _, other := range s.m {
+			if !seen[other] && slices.ContainsFunc(other.waiting, func(w waiter) bool { return w.turn.isWithin(running) }) {
+				seen[other] = true
+				next = append(next, other)
+			}
+		}
+	}
+	return false
 }

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/infracloudio/msbotbuilder-go/schema"
+
 	"github.com/botlapse/botlapse/bot"
 )
 
@@ -138,4 +140,110 @@ func TestAPanicOrAnErrorLetsTheNextTurnRun(t *testing.T) {
 	if err := adapter.Process(t.Context(), message(""), silent); err != nil {
 		t.Error(err)
 	}
+}
+
+// reference returns the reference of u1 in a conversation.
+func reference(conversation string) schema.ConversationReference {
+	return schema.ConversationReference{ChannelID: "test", Conversation: schema.ConversationAccount{ID: conversation}, User: schema.ChannelAccount{ID: "u1"}}
+}
+
+// TestPB7TurnsThatWaitInACircleGetAnErrorAtOnce: each of a number of conversations
+// continues the next one in its turn, the last one the first.
+func TestPB7TurnsThatWaitInACircleGetAnErrorAtOnce(t *testing.T) {
+	for _, n := range []int{2, 3, 10} {
+		bubble(t, fmt.Sprint("at the same time, ", n), func(t *testing.T) {
+			adapter := bot.NewAdapter(&base{})
+			begin := time.Now()
+			errs := make([]error, n)
+			var turns sync.WaitGroup
+			for i := range n {
+				turns.Go(func() {
+					if err := adapter.Process(t.Context(), in(fmt.Sprint(i), message("")), func(ctx context.Context, _ *bot.Turn) error {
+						time.Sleep(time.Second) // till all of them run
+						time.Sleep(time.Duration(i))
+						errs[i] = adapter.Continue(ctx, reference(fmt.Sprint((i+1)%n)), silent)
+						return nil
+					}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			turns.Wait()
+			for i, err := range errs {
+				if want := map[bool]error{true: bot.ErrCircle}[i == n-1]; !errors.Is(err, want) {
+					t.Errorf("%d got %v, want %v", i, err, want)
+				}
+			}
+			if took := time.Since(begin); took > 2*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+		bubble(t, fmt.Sprint("one within the other, ", n), func(t *testing.T) {
+			adapter := bot.NewAdapter(&base{})
+			var within func(i int) bot.Handler
+			within = func(i int) bot.Handler {
+				return func(ctx context.Context, _ *bot.Turn) error {
+					return adapter.Continue(ctx, reference(fmt.Sprint((i+1)%n)), within(i+1))
+				}
+			}
+			begin := time.Now()
+			if err := adapter.Process(t.Context(), in("0", message("")), within(0)); !errors.Is(err, bot.ErrCircle) || time.Since(begin) > 0 {
+				t.Errorf("after %v, error is %v", time.Since(begin), err)
+			}
+		})
+	}
+	bubble(t, "a message of the same conversation within its turn", func(t *testing.T) {
+		adapter := bot.NewAdapter(&base{})
+		if err := adapter.Process(t.Context(), message(""), func(ctx context.Context, _ *bot.Turn) error {
+			return adapter.Process(ctx, message(""), silent)
+		}); !errors.Is(err, bot.ErrCircle) {
+			t.Errorf("error is %v", err)
+		}
+	})
+	bubble(t, "behind one that waits for nobody, they wait", func(t *testing.T) {
+		adapter := bot.NewAdapter(&base{})
+		var turns sync.WaitGroup
+		slow := func(ctx context.Context, _ *bot.Turn) error { time.Sleep(time.Minute); return nil }
+		turns.Go(func() { adapter.Process(t.Context(), in("b", message("")), slow) })
+		for _, id := range []string{"a", "c"} { // both wait for b, and somebody for each of them
+			turns.Go(func() {
+				if err := adapter.Process(t.Context(), in(id, message("")), func(ctx context.Context, _ *bot.Turn) error {
+					time.Sleep(time.Second)
+					return adapter.Continue(ctx, reference("b"), silent)
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+			turns.Go(func() {
+				time.Sleep(2 * time.Second)
+				if err := adapter.Process(t.Context(), in(id+"2", message("")), func(ctx context.Context, _ *bot.Turn) error {
+					return adapter.Continue(ctx, reference(id), silent)
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		turns.Wait()
+	})
+	bubble(t, "a turn that has ended is no part of a circle", func(t *testing.T) {
+		adapter := bot.NewAdapter(&base{})
+		var turns sync.WaitGroup
+		if err := adapter.Process(t.Context(), in("a", message("")), func(ctx context.Context, _ *bot.Turn) error {
+			turns.Go(func() {
+				time.Sleep(time.Second)
+				if err := adapter.Continue(context.WithoutCancel(ctx), reference("b"), func(ctx context.Context, _ *bot.Turn) error {
+					return adapter.Continue(ctx, reference("a"), silent)
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+		turns.Go(func() {
+			adapter.Process(t.Context(), in("a", message("")), func(context.Context, *bot.Turn) error { time.Sleep(time.Minute); return nil })
+		})
+		turns.Wait()
+	})
 }

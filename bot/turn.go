@@ -59,9 +59,10 @@ type Turn struct {
 	handler   Handler
 	arrived   time.Time
 	proactive bool
-	checked   bool // Activity has ids only, and Raw the rest
-	buffer    bool // replies go into the HTTP response
-	beside    bool // does not wait for other turns of its conversation
+	checked   bool  // Activity has ids only, and Raw the rest
+	buffer    bool  // replies go into the HTTP response
+	beside    bool  // does not wait for other turns of its conversation
+	outer     *Turn // in whose context it runs, nil for none
 
 	mu        sync.Mutex
 	ended     bool
@@ -136,6 +137,16 @@ func (t *Turn) Logger() *slog.Logger {
 		logger = t.adapter.logger()
 	}
 	return logger.With("channel", t.Activity.ChannelID, "conversation", redact.Hash(t.stateKey()))
+}
+
+// isWithin reports whether t runs in the context of other, or of a turn that does.
+func (t *Turn) isWithin(other *Turn) bool {
+	for t = t.outer; t != nil; t = t.outer {
+		if t == other {
+			return true
+		}
+	}
+	return false
 }
 
 // stateKey returns the key of the conversation's state; "" without a conversation.

@@ -16,7 +16,7 @@ var (
 	errAstray = errors.New("the proactive turn did not come through its Sessions: its middleware is in another adapter, or another middleware has stopped or changed the turn")
 
 	// errOther reports a proactive turn with another storage key than its deadline.
-	errOther = errors.New("the proactive turn has the state of another conversation: the form of the keys has changed, or another middleware has changed the turn")
+	errOther = errors.New("the proactive turn did not come through its Sessions as it was: it has the state of another conversation, because the form of the keys or another middleware has changed that")
 
 	// errForeign reports a deadline that no turn was run for.
 	errForeign = errors.New("the conversation reference did not come with a token of this app: nothing is sent to it")

@@ -1,11 +1,12 @@
 package middleware
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
-	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/policy"
 )
 
@@ -35,7 +36,7 @@ func (v *visit) rememberSender() {
 	if !v.usesPeople() || v.turn.Activity.From.ID == "" {
 		return
 	}
-	hash := redact.Hash(v.turn.Activity.From.ID)
+	hash := senderHash(v.turn.Activity.From.ID)
 	v.change(func(r policy.Record) policy.Record {
 		senders := slices.DeleteFunc(slices.Clone(r.Senders), func(s string) bool { return s == hash })
 		senders = append(senders, hash)
@@ -44,12 +45,19 @@ func (v *visit) rememberSender() {
 	})
 }
 
+// senderHash returns what stands for a sender in records. It depends on nothing but
+// the id, because records outlive secrets.
+func senderHash(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:8])
+}
+
 // reported records what an activity that is no user input says about who answers:
 // a status of a hub's, or that the conversation is over. A user of the conversation
 // cannot say so, because what a channel lets users send is not a hub's.
 func (v *visit) reported(found policy.Record) {
 	a := &v.turn.Activity
-	if v.turn.Proactive() || !v.usesPeople() || slices.Contains(found.Senders, redact.Hash(a.From.ID)) {
+	if v.turn.Proactive() || !v.usesPeople() || slices.Contains(found.Senders, senderHash(a.From.ID)) {
 		return
 	}
 	now := v.now

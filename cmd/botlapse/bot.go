@@ -81,6 +81,7 @@ func newBot(base core.Adapter, s storages, c *config, logger *slog.Logger) (*run
 	if err != nil {
 		return nil, err
 	}
+	c.nameInLogs()
 	c.warnOfRedeliver(logger)
 	c.warnOfPolicy(logger)
 	conversation := state.NewConversation(metered.New(s.conversation, "conversation"))

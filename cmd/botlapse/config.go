@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/joho/godotenv"
 
+	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/connector"
 	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
@@ -213,6 +215,14 @@ func (c *config) forServing() error {
 		problem("CosmosDbEndpoint is empty: with CosmosDbAuthKey or CosmosDbDatabaseId it must be the URL of the account")
 	}
 	return errors.Join(problems...)
+}
+
+// nameInLogs has logs name conversations by hashes that depend on a secret of the
+// bot's, if it has one. "botlapse deadlines" names them alike.
+func (c *config) nameInLogs() {
+	if secret := cmp.Or(c.app.Password, c.cosmos.key); secret != "" {
+		bot.SetLogKey([]byte(secret))
+	}
 }
 
 // proactive reports whether conversations expire without anybody writing.

@@ -40,6 +40,7 @@ func (p *program) deadlinesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			c.nameInLogs()
 			store, close, err := p.openDeadlines(c)
 			if err != nil {
 				return err

@@ -2,18 +2,34 @@
 package redact
 
 import (
-	"fmt"
-	"hash/fnv"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
+
+// key is that of the hashes; nil is the empty key.
+var key atomic.Pointer[[]byte]
+
+// SetKey sets the secret that hashes depend on. It must come before the first hash.
+func SetKey(secret []byte) {
+	sum := sha256.Sum256(append([]byte("botlapse log\x00"), secret...))
+	derived := sum[:]
+	key.Store(&derived)
+}
 
 // Hash returns 16 hex digits that stand for a storage key, or the beginning of
 // one, in either form of keys.
-func Hash(key string) string {
-	h := fnv.New64a()
-	h.Write([]byte(strings.TrimSuffix(key, "/")))
-	return fmt.Sprintf("%016x", h.Sum64())
+func Hash(name string) string {
+	var secret []byte
+	if k := key.Load(); k != nil {
+		secret = *k
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(strings.TrimSuffix(name, "/")))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
 // Text returns text with hashes in the place of keys, whether they are quoted or

@@ -18,3 +18,18 @@ func TestText(t *testing.T) {
 		t.Error("the hashes are not what they should be")
 	}
 }
+
+func TestHashesDependOnTheKey(t *testing.T) {
+	defer key.Store(nil)
+	without := Hash("a")
+	SetKey([]byte("secret"))
+	with := Hash("a")
+	SetKey([]byte("another"))
+	if without == with || with == Hash("a") || len(with) != 16 {
+		t.Errorf("the hashes are %s, %s and %s", without, with, Hash("a"))
+	}
+	SetKey([]byte("secret"))
+	if Hash("a") != with {
+		t.Error("the same secret gives another hash")
+	}
+}

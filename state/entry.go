@@ -35,26 +35,8 @@ type entry struct {
 	inDoubt bool
 }
 
-// A liveValue is a value that was handed out and can be changed in place.
-type liveValue struct {
-	name    string
-	value   any
-	encoded json.RawMessage // value as last compared; nil if never
-	stored  json.RawMessage // what value was decoded from
-	recode  recodeFunc      // for the type of value
-
-	// outdated is whether the document has another value since, which somebody
-	// else had a part in. It is not given out again, nor may it be changed.
-	outdated bool
-}
-
-type (
-	// A recodeFunc decodes a stored value and encodes it again.
-	recodeFunc func(stored json.RawMessage) (json.RawMessage, error)
-
-	// A mergeFunc is a property's Merge on encoded values.
-	mergeFunc func(mine, theirs json.RawMessage) (json.RawMessage, error)
-)
+// A mergeFunc is a property's Merge on encoded values.
+type mergeFunc func(mine, theirs json.RawMessage) (json.RawMessage, error)
 
 // claim waits until no call to the storage is under way for e, and marks one.
 func (e *entry) claim(ctx context.Context) error {
@@ -134,44 +116,6 @@ func (e *entry) doubt() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.inDoubt = true
-}
-
-// flush puts values that were changed in place into the document. The caller
-// holds e.mu.
-func (e *entry) flush() error {
-	for _, l := range e.live {
-		if err := e.flushValue(l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *entry) flushValue(l *liveValue) error {
-	if raw, ok := l.value.(json.RawMessage); ok && (bytes.Equal(raw, l.encoded) || l.encoded == nil && bytes.Equal(raw, l.stored)) {
-		return nil // as is; encoding it would take as long as all the rest
-	}
-	encoded, err := marshal(l.value)
-	if err != nil {
-		return fmt.Errorf("property %q: %w", l.name, err)
-	}
-	if l.encoded == nil {
-		// The stored bytes may be another SDK's spelling of the same value.
-		l.encoded = encoded
-		if !sameJSON(encoded, l.stored) {
-			if l.encoded, err = l.recode(l.stored); err != nil {
-				return fmt.Errorf("property %q: %w", l.name, err)
-			}
-		}
-	}
-	if !bytes.Equal(encoded, l.encoded) {
-		if l.outdated {
-			return fmt.Errorf("%w: property %q changed on both sides", ErrConflict, l.name)
-		}
-		l.encoded = encoded
-		e.doc.Set(l.name, encoded)
-	}
-	return nil
 }
 
 // errInDoubt reports that what is stored may be an earlier save of the turn.

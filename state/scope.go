@@ -237,9 +237,9 @@ func (s *Scope) fetch(ctx context.Context, key string) (doc object.Object, etag 
 // else wrote, a further Save in the turn fails, with an error that is no
 // ErrConflict.
 //
-// After a Save that put changes on top, properties have what somebody else
-// wrote. A value that was handed out before and that differs from that must
-// not be changed in place any more: the next Save would fail with ErrConflict.
+// If Save had to merge, a pointer, map or slice that Get has returned before may be
+// out of date: get it again. Changing the old one makes the next Save fail with
+// ErrConflict.
 func (s *Scope) Save(ctx context.Context) error {
 	t, err := fromContext(ctx)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"github.com/botlapse/botlapse/state"
 )
 
 // errNoAnswer reports that an attempt took too long.
@@ -21,8 +23,9 @@ var errNoAnswer = errors.New("no answer in time")
 // errUnreachable reports that the account could not be reached.
 var errUnreachable = errors.New("the account cannot be reached")
 
-// ErrTooLarge reports a document that is larger than the service takes, 2 MB.
-var ErrTooLarge = errors.New("document too large")
+// ErrTooLarge reports a document that is larger than the service takes, 2 MB. It
+// wraps [state.ErrInvalid].
+var ErrTooLarge = fmt.Errorf("%w: document too large", state.ErrInvalid)
 
 // A StatusError reports a request that the service refused.
 type StatusError struct {

@@ -143,11 +143,9 @@ func (b *Bookkeeping) commit(ctx context.Context, clear bool, keep []string) err
 	}
 	etag := item.ETag
 	if changed {
-		etags, err := b.scope.storage.Write(ctx, map[string]Item{e.key: *item})
-		if err != nil {
+		if etag, err = b.scope.write(ctx, e.key, item); err != nil {
 			return wrap(ctx, "write", e.key, err)
 		}
-		etag = etags[e.key]
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -171,7 +169,7 @@ func (s *Scope) deleteAllButBooks(ctx context.Context, e *entry) error {
 		doc.Filter(func(name string) bool { return slices.Contains(e.books, name) })
 		switch {
 		case doc.Len() == 0:
-			err = s.storage.Delete(ctx, []string{e.key})
+			err = s.remove(ctx, e.key)
 			etag = ETagNone
 		case e.hasProperties(&stored):
 			doc.Set(clearedProperty, newMark())
@@ -179,9 +177,7 @@ func (s *Scope) deleteAllButBooks(ctx context.Context, e *entry) error {
 			item := e.item(&doc)
 			e.mu.Unlock()
 			item.ETag = etag
-			var etags map[string]string
-			etags, err = s.storage.Write(ctx, map[string]Item{e.key: *item})
-			etag = etags[e.key]
+			etag, err = s.write(ctx, e.key, item)
 		default:
 			doc, err = stored, nil
 		}

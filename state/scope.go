@@ -201,7 +201,13 @@ func (s *Scope) read(ctx context.Context, e *entry) error {
 }
 
 func (s *Scope) fetch(ctx context.Context, key string) (doc object.Object, etag string, err error) {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return doc, "", err
+	}
+	t.asks()
 	items, err := s.storage.Read(ctx, []string{key})
+	t.answered(s, err)
 	if err != nil {
 		return doc, "", wrap(ctx, "read", key, err)
 	}
@@ -213,6 +219,30 @@ func (s *Scope) fetch(ctx context.Context, key string) (doc object.Object, etag 
 		return doc, "", wrap(ctx, "read", key, fmt.Errorf("%w: %w", ErrCorrupt, err))
 	}
 	return doc, item.ETag, nil
+}
+
+// write writes an item, and returns its new eTag.
+func (s *Scope) write(ctx context.Context, key string, item *Item) (etag string, err error) {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return "", err
+	}
+	t.asks()
+	etags, err := s.storage.Write(ctx, map[string]Item{key: *item})
+	t.answered(s, err)
+	return etags[key], err
+}
+
+// remove deletes an item.
+func (s *Scope) remove(ctx context.Context, key string) error {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return err
+	}
+	t.asks()
+	err = s.storage.Delete(ctx, []string{key})
+	t.answered(s, err)
+	return err
 }
 
 // Save writes the document if it was loaded in this turn and has changed
@@ -264,9 +294,10 @@ func (s *Scope) Save(ctx context.Context) error {
 		if item == nil {
 			return nil
 		}
-		etags, err := s.storage.Write(ctx, map[string]Item{e.key: *item})
+		etag, err := s.write(ctx, e.key, item)
 		if err == nil {
-			e.saved(doc, etags[e.key])
+			t.stores()
+			e.saved(doc, etag)
 			return nil
 		}
 		if !errors.Is(err, ErrConflict) {
@@ -319,6 +350,10 @@ func (s *Scope) Clear(ctx context.Context, keep ...string) error {
 // Delete removes the document from the storage at once, and for this turn. If the
 // scope has bookkeeping, the document stays with nothing else in it.
 func (s *Scope) Delete(ctx context.Context) error {
+	t, err := fromContext(ctx)
+	if err != nil {
+		return err
+	}
 	e, err := s.entry(ctx)
 	if err != nil {
 		return err
@@ -328,11 +363,15 @@ func (s *Scope) Delete(ctx context.Context) error {
 	}
 	defer e.release()
 	if len(e.books) > 0 {
-		return s.deleteAllButBooks(ctx, e)
+		if err = s.deleteAllButBooks(ctx, e); err == nil {
+			t.stores()
+		}
+		return err
 	}
-	if err := s.storage.Delete(ctx, []string{e.key}); err != nil {
+	if err := s.remove(ctx, e.key); err != nil {
 		return wrap(ctx, "delete", e.key, err)
 	}
+	t.stores()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.loaded = true

@@ -19,8 +19,8 @@ var (
 	// somebody else wrote, deleted or cleared the document since it was read.
 	ErrConflict = errors.New("eTag conflict")
 
-	// ErrInvalid reports a request that no storage can carry out: an empty
-	// key or a negative TTL.
+	// ErrInvalid reports a request that the storage will never carry out: an
+	// empty key, a negative TTL, a document that is too large.
 	ErrInvalid = errors.New("invalid request")
 )
 

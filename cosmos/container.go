@@ -32,6 +32,8 @@ type container struct {
 	// wrong with it.
 	fits func(*azcosmos.ContainerProperties) (layout, error)
 
+	persistent bool // as for writes: see retry
+
 	sessions sessions // by partition
 
 	mu     sync.Mutex
@@ -41,7 +43,7 @@ type container struct {
 // read returns an item, nil if there is none.
 func (c *container) read(ctx context.Context, partition, id string) (data []byte, etag string, err error) {
 	var resp azcosmos.ItemResponse
-	_, err = c.retry(ctx, partition, func(ctx context.Context, client *azcosmos.ContainerClient) (_ *string, err error) {
+	_, err = c.retry(ctx, partition, false, func(ctx context.Context, client *azcosmos.ContainerClient) (_ *string, err error) {
 		o := &azcosmos.ItemOptions{SessionToken: c.sessions.token(partition)}
 		resp, err = client.ReadItem(ctx, azcosmos.NewPartitionKeyString(partition), id, o)
 		return nil, err
@@ -60,7 +62,7 @@ func (c *container) write(ctx context.Context, partition, id string, data []byte
 	key := azcosmos.NewPartitionKeyString(partition)
 	conditional := true
 	var resp azcosmos.ItemResponse
-	unknown, err := c.retry(ctx, partition, func(ctx context.Context, client *azcosmos.ContainerClient) (_ *string, err error) {
+	unknown, err := c.retry(ctx, partition, c.persistent, func(ctx context.Context, client *azcosmos.ContainerClient) (_ *string, err error) {
 		switch etag {
 		case "", state.ETagAny:
 			conditional = false
@@ -118,7 +120,7 @@ func field(item []byte, name string) string {
 // remove deletes an item under the condition of etag, unless that is "". Unknown
 // says that it may have been deleted, though there is an error.
 func (c *container) remove(ctx context.Context, partition, id, etag string) (unknown bool, err error) {
-	unknown, err = c.retry(ctx, partition, func(ctx context.Context, client *azcosmos.ContainerClient) (*string, error) {
+	unknown, err = c.retry(ctx, partition, false, func(ctx context.Context, client *azcosmos.ContainerClient) (*string, error) {
 		o := &azcosmos.ItemOptions{}
 		if etag != "" {
 			o.IfMatchEtag = (*azcore.ETag)(&etag)
@@ -142,7 +144,7 @@ func (c *container) remove(ctx context.Context, partition, id, etag string) (unk
 func (c *container) query(ctx context.Context, partition, text string, parameters []azcosmos.QueryParameter, size int, yield func(item []byte) bool) error {
 	var page azcosmos.QueryItemsResponse
 	for first := true; first || page.ContinuationToken != nil; first = false {
-		_, err := c.retry(ctx, partition, func(ctx context.Context, client *azcosmos.ContainerClient) (*string, error) {
+		_, err := c.retry(ctx, partition, false, func(ctx context.Context, client *azcosmos.ContainerClient) (*string, error) {
 			pager := client.NewQueryItemsPager(text, azcosmos.NewPartitionKeyString(partition), &azcosmos.QueryOptions{
 				SessionToken:              c.sessions.token(partition),
 				QueryParameters:           parameters,

@@ -19,6 +19,11 @@ const (
 	attempts = 6
 	patience = 30 * time.Second
 
+	// persistence is how long a write of state is repeated that may have been
+	// carried out, unless the context ends before: longer than a turn takes as a
+	// rule. Made anew, it could not be told from somebody else's.
+	persistence = 3 * time.Minute
+
 	// Waits between attempts are random, up to baseWait, doubled each time up
 	// to maxWait.
 	baseWait = 100 * time.Millisecond
@@ -33,8 +38,9 @@ const (
 type operation func(ctx context.Context, c *azcosmos.ContainerClient) (token *string, err error)
 
 // retry carries out an operation in a partition, as often as it takes. Unknown
-// says that one of the attempts that failed may have been carried out.
-func (c *container) retry(ctx context.Context, partition string, do operation) (unknown bool, err error) {
+// says that one of the attempts that failed may have been carried out. Then a
+// persistent operation is not bound by the number of attempts.
+func (c *container) retry(ctx context.Context, partition string, persistent bool, do operation) (unknown bool, err error) {
 	begin, limit := time.Now(), baseWait
 	for attempt := 1; ; {
 		token, maybe, err := c.try(ctx, do)
@@ -58,7 +64,8 @@ func (c *container) retry(ctx context.Context, partition string, do operation) (
 				return unknown, err
 			}
 		default:
-			if attempt++; attempt > attempts {
+			persists := persistent && unknown && time.Since(begin)+wait < persistence
+			if attempt++; attempt > attempts && !persists {
 				return unknown, err
 			}
 			if substatusOf(err) == sessionNotAvailable && attempt == attempts {

@@ -45,9 +45,10 @@ const defaultParallel = 16
 // the context. A write whose answer was lost is recognised when it is repeated,
 // even if others have written on top of it since, by the field writeIds of the
 // item: up to 8 ids, of the last write of each Storage. The eTag that Write
-// returns is then no longer the current one. Where even that cannot be found
-// out, as when a bot in another language has written the item since, the error
-// says that the write may have been done, and does not wrap [state.ErrConflict].
+// returns is then no longer the current one. So a write that may have been done
+// is repeated until that is known, for up to 3 min. Where it cannot be found out,
+// as when a bot in another language has written the item since, the error says
+// that the write may have been done, and does not wrap [state.ErrConflict].
 //
 // ETags are those of the service, with what writeIds has before the last quote.
 //
@@ -69,7 +70,7 @@ func New(account *Account, database, container string, opts *Options) *Storage {
 	}
 	s := &Storage{writer: newWriter()}
 	s.container.account, s.container.database, s.container.name = account, database, container
-	s.container.fits = storageLayout
+	s.container.fits, s.container.persistent = storageLayout, true
 	if opts != nil {
 		s.options = *opts
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -66,9 +67,19 @@ type Adapter struct {
 
 	// AckAfter is how long an HTTP request waits for its turn before it is
 	// answered with 200 while the turn goes on: channels give up after 15 s
-	// and deliver the activity again. Invokes and activities that expect
-	// replies in the response wait for them all the same. The default, for 0,
-	// is 10 s; negative means to wait always.
+	// and deliver the activity again. The default, for 0, is 10 s; negative
+	// means to wait always.
+	//
+	// A turn is not answered so while it waits for a storage, for a send to
+	// end, or for the turns before it: an outage or the end of the process would
+	// lose it. It goes on, and the channel may deliver the activity again, which
+	// then waits for the turn. Only if it still waits for a storage 3 s after
+	// AckAfter, and has stored nothing and sent nothing but traces and typing, is
+	// it given up: its context is done, its sends fail, its state is not saved,
+	// and the answer is 500. Storages are those of package state.
+	//
+	// Invokes, and activities that expect their replies in the response, wait
+	// for their answer as long as it takes, and are given up likewise.
 	AckAfter time.Duration
 
 	// TurnTimeout bounds a turn, the time it waits for its predecessors
@@ -116,7 +127,7 @@ func NewAdapter(base core.Adapter, mw ...Middleware) *Adapter {
 		if err := turn.handler(ctx, turn); err != nil {
 			return err
 		}
-		return turn.invokeError() // before anything is saved
+		return turn.failure() // before anything is saved
 	}
 	for _, m := range slices.Backward(append([]Middleware{recovering, a.serialize, a.once, decode}, mw...)) {
 		a.chain = m(a.chain)
@@ -142,7 +153,7 @@ func (a *Adapter) Process(ctx context.Context, act schema.Activity, h Handler) e
 func (a *Adapter) Continue(ctx context.Context, ref schema.ConversationReference, h Handler) error {
 	turn := proactiveTurn(ref, h)
 	if outer, ok := ctx.Value(turnKey{}).(*Turn); ok && outer.adapter == a && conversationOf(outer) == conversationOf(turn) && !outer.hasEnded() {
-		turn.adapter = a
+		turn.adapter, turn.outer = a, outer
 		defer turn.end()
 		return h(ctx, turn)
 	}
@@ -193,7 +204,12 @@ func (a *Adapter) run(ctx context.Context, turn *Turn) (err error) {
 		return ErrClosed
 	}
 	defer a.end(turn)
-	defer func() { measure(ctx, turn, err) }()
+	defer func() {
+		if err != nil && context.Cause(ctx) == ErrGivenUp && !errors.Is(err, ErrGivenUp) {
+			err = fmt.Errorf("bot: %w: %w", ErrGivenUp, err)
+		}
+		measure(ctx, turn, err)
+	}()
 	turn.adapter = a
 	turn.outer, _ = ctx.Value(turnKey{}).(*Turn)
 	ctx = context.WithValue(ctx, turnKey{}, turn)

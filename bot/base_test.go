@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -95,6 +96,7 @@ func newCounterOn(base core.Adapter, storage state.Storage, timeout time.Duratio
 		middleware.AutoSave(c.conversation, c.user),
 		middleware.Expire(c.conversation, timeout, opts),
 	)
+	c.adapter.Logger = slog.New(slog.DiscardHandler)
 	return c
 }
 

@@ -21,5 +21,13 @@ after the other, and that an activity which comes twice is handled once.
 
 What has been sent has been sent: when a handler fails after it has sent
 something, a channel that delivers the activity again gets the replies again.
+
+# Outages
+
+A message is acknowledged when its turn has ended, or after [Adapter.AckAfter]
+if nothing but the handler is at work, so that an outage of the storage or of
+the channel loses none. A turn that waits for the storage for too long, and has
+sent and stored nothing, is given up: see [ErrGivenUp]. A middleware that does
+something at the end of a turn takes the context of [Turn.Outlast] for it.
 */
 package bot

@@ -30,13 +30,15 @@ const retryAfter = "2"
 //   - 200 when the turn has succeeded, without a body; for an activity that
 //     expects its replies in the response, with {"activities": […]}; for an
 //     invoke, with the status and body that were set, 501 if none was;
-//   - 200 after [Adapter.AckAfter], while the turn goes on;
+//   - 200 after [Adapter.AckAfter], while the turn goes on, unless it waits for
+//     the storage, for the channel, or for other turns of the conversation;
 //   - 400 if the body is no activity, or lacks an id that state is kept under,
 //     401 or 403 if it is not authentic, 405 if the method is not POST, 408 if
 //     the body takes longer than [Adapter.ReadTimeout], 413 if it is too large;
 //   - 503 if too many turns wait, of the conversation or in all (see
 //     [Adapter.MaxTurns]), or after Close;
-//   - 500 if the turn failed. The reason is logged, and not told.
+//   - 500 if the turn failed, or was given up ([ErrGivenUp]). The reason is
+//     logged, and not told.
 //
 // A turn goes on if the client goes away.
 func (a *Adapter) HTTPHandler(h Handler) http.Handler {
@@ -62,10 +64,11 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		}
 		turn.handler = h
 		kind := turn.Activity.Type // before anybody changes it
-		ctx := context.WithoutCancel(r.Context())
+		ctx, giveUp := context.WithCancelCause(context.WithoutCancel(r.Context()))
 		done := make(chan error, 1)
 		go func() {
 			err := errors.New("bot: the handler ended its goroutine")
+			defer giveUp(nil)
 			defer func() {
 				a.requests.Add(-1)
 				a.log(ctx, turn, err)
@@ -74,19 +77,12 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 			growStack(0)
 			err = a.run(ctx, turn)
 		}()
-
-		var ack <-chan time.Time
-		if after := cmp.Or(a.AckAfter, defaultAckAfter); after > 0 && !turn.buffer && kind != schema.Invoke {
-			timer := time.NewTimer(time.Until(turn.arrived.Add(after)))
-			defer timer.Stop()
-			ack = timer.C
-		}
-		select {
-		case err := <-done:
-			a.answer(w, turn, kind, err)
-		case <-ack:
+		acknowledged, err := a.await(turn, turn.buffer || kind == schema.Invoke, done, giveUp)
+		if acknowledged {
 			w.WriteHeader(http.StatusOK)
+			return
 		}
+		a.answer(w, turn, kind, err)
 	})
 }
 

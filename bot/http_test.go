@@ -284,7 +284,6 @@ func TestAHandlerThatEndsItsGoroutineIsAFailedTurn(t *testing.T) {
 func TestP40AnActivityDeliveredTwiceRunsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounter(state.NewMemory(), timeout, nil)
-		c.adapter.Logger = slog.New(slog.DiscardHandler)
 		h := c.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 			time.Sleep(20 * time.Second)
 			return c.handle(ctx, turn)
@@ -525,7 +524,6 @@ func TestWhatHasNoJSONFormFailsTheTurn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			storage := state.NewMemory()
 			c := newCounter(storage, timeout, nil)
-			c.adapter.Logger = slog.New(slog.DiscardHandler)
 			h := c.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {
 				return errors.Join(c.inConversation.Set(ctx, 7), test.handle(ctx, turn))
 			})

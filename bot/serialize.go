@@ -27,14 +27,15 @@ var ErrCircle = errors.New("turns wait for each other in a circle")
 // settled by the state's eTags.
 func (a *Adapter) serialize(next Handler) Handler {
 	return func(ctx context.Context, turn *Turn) error {
-		key := conversationOf(turn)
-		if key.conversation == "" || turn.beside {
-			return next(ctx, turn)
+		waited := false
+		if key := conversationOf(turn); key.conversation != "" && !turn.beside {
+			var err error
+			if waited, err = a.lanes.enter(ctx, turn, key, cmp.Or(a.MaxWaiting, defaultMaxWaiting)); err != nil {
+				return err
+			}
+			defer a.lanes.leave(key)
 		}
-		if err := a.lanes.enter(ctx, turn, key, cmp.Or(a.MaxWaiting, defaultMaxWaiting)); err != nil {
-			return err
-		}
-		defer a.lanes.leave(key)
+		turn.begin(ctx, waited)
 		return next(ctx, turn)
 	}
 }
@@ -62,9 +63,10 @@ type waiter struct {
 	free chan struct{} // closed when it may run
 }
 
-// enter waits until no other turn of the conversation is running. It fails with
-// ErrBusy if max turns are waiting already, and with ErrCircle.
-func (s *lanes) enter(ctx context.Context, turn *Turn, key conversationKey, max int) error {
+// enter waits until no other turn of the conversation is running, and reports
+// whether it had to. It fails with ErrBusy if max turns are waiting already, and
+// with ErrCircle.
+func (s *lanes) enter(ctx context.Context, turn *Turn, key conversationKey, max int) (waited bool, err error) {
 	s.mu.Lock()
 	l := s.m[key]
 	if l == nil {
@@ -73,9 +75,8 @@ func (s *lanes) enter(ctx context.Context, turn *Turn, key conversationKey, max 
 		}
 		s.m[key] = &lane{running: turn}
 		s.mu.Unlock()
-		return nil
+		return false, nil
 	}
-	var err error
 	switch {
 	case turn.outer != nil && s.waitsFor(l, turn):
 		err = ErrCircle
@@ -84,7 +85,7 @@ func (s *lanes) enter(ctx context.Context, turn *Turn, key conversationKey, max 
 	}
 	if err != nil {
 		s.mu.Unlock()
-		return fmt.Errorf("bot: %w", err)
+		return false, fmt.Errorf("bot: %w", err)
 	}
 	free := make(chan struct{})
 	l.waiting = append(l.waiting, waiter{turn, free})
@@ -92,7 +93,7 @@ func (s *lanes) enter(ctx context.Context, turn *Turn, key conversationKey, max 
 
 	select {
 	case <-free:
-		return nil
+		return true, nil
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
@@ -104,7 +105,7 @@ func (s *lanes) enter(ctx context.Context, turn *Turn, key conversationKey, max 
 	if i < 0 { // it was let in at the same moment
 		s.leave(key)
 	}
-	return ctx.Err()
+	return true, ctx.Err()
 }
 
 // leave lets the next turn of the conversation run.

@@ -71,6 +71,17 @@ type Turn struct {
 	invoke    *invokeResponse
 	values    map[any]any
 	onSent    []func(schema.Activity)
+
+	// What decides whether the turn can be acknowledged before its end, or be
+	// given up.
+	ctx          context.Context // that it runs in
+	began        time.Time       // when it had waited for the turns before it; zero until then
+	sending      int             // sends that are under way, also of turns in this one
+	sent         bool            // something that the user would get twice
+	unsent       bool            // the last send has failed
+	acknowledged bool
+	givenUp      bool
+	outlasting   context.CancelFunc // ends what outlasts the turn; nil for none
 }
 
 // decode decodes an activity that was only checked when it arrived, because a
@@ -190,6 +201,48 @@ func (t *Turn) Arrived() time.Time { return t.arrived }
 // Proactive reports whether no incoming activity caused the turn.
 func (t *Turn) Proactive() bool { return t.proactive }
 
+// Committed reports whether the turn is to be seen through even if that takes
+// long, since another delivery of its activity would do something twice or will
+// not come: the bot has sent something but traces and typing, in the turn or in one
+// within it, or the channel takes the activity for handled (see
+// [Adapter.AckAfter]). Replies that are to be in the HTTP response have not been
+// sent yet.
+func (t *Turn) Committed() bool {
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sent || t.acknowledged || t.outer.Committed()
+}
+
+// Outlast returns a context for what must be done at the end of the turn although
+// its time is over or its client has gone. It has the values of ctx, the turn's
+// context, and is done a grace after the deadline of ctx, or a grace from now if
+// that has none or is done already; but at once if the turn is given up
+// ([ErrGivenUp]).
+func (t *Turn) Outlast(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || ctx.Err() != nil {
+		deadline = time.Now()
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline.Add(grace))
+	for t.outer != nil {
+		t = t.outer
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.givenUp {
+		cancel()
+	}
+	if before := t.outlasting; before == nil {
+		t.outlasting = cancel
+	} else {
+		t.outlasting = func() { before(); cancel() }
+	}
+	return ctx, cancel
+}
+
 // Responded reports whether the bot has sent something in this turn. Traces do
 // not count.
 func (t *Turn) Responded() bool {
@@ -308,39 +361,79 @@ func (t *Turn) deliver(ctx context.Context, a *schema.Activity, raw json.RawMess
 		}
 	}
 
+	goesOut, taken := false, false
 	t.mu.Lock()
-	ended := t.ended
 	switch {
-	case ended:
+	case t.ended:
+		err = ErrTurnEnded
+	case t.givenUp:
+		err = ErrGivenUp
 	case a.Type == typeInvokeResponse:
 		t.invoke = invokeResponseOf(a.Value)
 		t.responded = true
 	case t.buffer:
 		t.replies = append(t.replies, reply)
 		t.responded = t.responded || a.Type != schema.Trace
+		taken = true
+	case a.Type == schema.Trace && t.Activity.ChannelID != channelEmulator:
+	default:
+		goesOut = true
+		t.sending++
 	}
 	t.mu.Unlock()
-	switch {
-	case ended:
-		return "", fmt.Errorf("bot: send %s: %w", a.Type, ErrTurnEnded)
-	case a.Type == typeInvokeResponse:
-		return "", nil
-	case t.buffer:
-		t.tellSent(*a)
-		return "", nil
-	case a.Type == schema.Trace && t.Activity.ChannelID != channelEmulator:
-		return "", nil
+	if goesOut {
+		if err = t.outer.beginSend(); err == nil {
+			id, err = t.adapter.send(ctx, a, raw)
+			t.outer.endSend(a.Type, err)
+		}
+		taken = err == nil
+		t.mu.Lock()
+		t.sending--
+		t.note(a.Type, err)
+		t.responded = t.responded || taken && a.Type != schema.Trace
+		t.mu.Unlock()
 	}
-
-	id, err = t.adapter.send(ctx, a, raw)
 	if err != nil {
 		return "", fmt.Errorf("bot: send %s: %w", a.Type, err)
 	}
-	t.mu.Lock()
-	t.responded = t.responded || a.Type != schema.Trace
-	t.mu.Unlock()
-	t.tellSent(*a)
+	if taken {
+		t.tellSent(*a)
+	}
 	return id, nil
+}
+
+// beginSend counts a send in that a turn makes which runs in t, unless t was given
+// up.
+func (t *Turn) beginSend() error {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.givenUp {
+		return ErrGivenUp
+	}
+	if err := t.outer.beginSend(); err != nil {
+		return err
+	}
+	t.sending++
+	return nil
+}
+
+// endSend counts a send out that a turn has made which runs in t.
+func (t *Turn) endSend(of schema.ActivityTypes, err error) {
+	for ; t != nil; t = t.outer {
+		t.mu.Lock()
+		t.sending--
+		t.note(of, err)
+		t.mu.Unlock()
+	}
+}
+
+// note takes note of a send that has ended. The caller holds t.mu.
+func (t *Turn) note(of schema.ActivityTypes, err error) {
+	t.unsent = err != nil
+	t.sent = t.sent || err == nil && of != schema.Trace && of != schema.Typing
 }
 
 // OnSent has f called with each activity that the turn sends from now on, when the
@@ -408,14 +501,18 @@ func invokeResponseOf(value map[string]any) *invokeResponse {
 	return newInvokeResponse(code, value["body"])
 }
 
-// invokeError returns what is wrong with the invoke response.
-func (t *Turn) invokeError() error {
+// failure returns what has gone wrong although the handler has succeeded: the
+// turn was given up, or its invoke response has no JSON form.
+func (t *Turn) failure() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.invoke == nil {
-		return nil
+	switch {
+	case t.givenUp:
+		return fmt.Errorf("bot: %w", ErrGivenUp)
+	case t.invoke != nil:
+		return t.invoke.err
 	}
-	return t.invoke.err
+	return nil
 }
 
 // answer returns what the HTTP response has to hold.

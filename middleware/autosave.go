@@ -10,15 +10,27 @@ import (
 	"github.com/botlapse/botlapse/state"
 )
 
-// saveTimeout bounds the saving of state behind a turn whose context is done.
-const saveTimeout = 10 * time.Second
+const (
+	// saveTimeout is how long the state of a turn may be saved after its time.
+	saveTimeout = 10 * time.Second
 
-// AutoSave saves the scopes after the handler has succeeded, each if it was
-// used and has changed. After a handler that failed it saves nothing. If
-// saving fails, the turn fails; the other scopes are saved all the same.
+	// Between attempts to save, minSavePause goes by, doubled each time up to
+	// maxSavePause.
+	minSavePause = 100 * time.Millisecond
+	maxSavePause = 2 * time.Second
+)
+
+// AutoSave saves the scopes, one after the other, after the handler has
+// succeeded, each if it was used and has changed. After a handler that failed it
+// saves nothing. If saving fails, the turn fails. The other scopes are saved all
+// the same, unless the storage did not answer: then those that follow are not, so
+// that another delivery of the activity changes nothing twice.
 //
-// A turn whose context is done when the handler returns, because the client
-// went away, is saved too.
+// If the storage does not answer, and the turn is to be seen through, since it is
+// committed ([bot.Turn.Committed]) or something of it is stored, AutoSave tries
+// again, as long as the turn may take and 10 s beyond. A turn whose context is done
+// when the handler returns, because the client went away, is saved too, within
+// 10 s; but one that was given up ([bot.ErrGivenUp]) is not.
 func AutoSave(scopes ...*state.Scope) bot.Middleware {
 	if slices.Contains(scopes, nil) {
 		panic("middleware: AutoSave of a nil scope")
@@ -28,15 +40,19 @@ func AutoSave(scopes ...*state.Scope) bot.Middleware {
 			if err := next(willSave(ctx, &scopes), turn); err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+			ctx, cancel := turn.Outlast(ctx, saveTimeout)
 			defer cancel()
-			var errs []error
-			for _, s := range scopes {
-				if err := s.Save(ctx); err != nil {
-					errs = append(errs, err)
+			for pause := minSavePause; ; pause = min(2*pause, maxSavePause) {
+				err := save(ctx, scopes)
+				if err == nil || !state.Unanswered(ctx) || !turn.Committed() && !state.Stored(ctx) {
+					return err
+				}
+				select {
+				case <-time.After(pause):
+				case <-ctx.Done():
+					return err
 				}
 			}
-			return errors.Join(errs...)
 		}
 	}
 }
@@ -57,4 +73,17 @@ func willSave(ctx context.Context, scopes *[]*state.Scope) context.Context {
 func isSaved(ctx context.Context, scope *state.Scope) bool {
 	scopes, ok := ctx.Value(savedKey{}).(*[]*state.Scope)
 	return ok && slices.Contains(*scopes, scope)
+}
+
+func save(ctx context.Context, scopes []*state.Scope) error {
+	var errs []error
+	for _, s := range scopes {
+		if err := s.Save(ctx); err != nil {
+			errs = append(errs, err)
+			if state.Unanswered(ctx) {
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

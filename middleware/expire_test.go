@@ -748,7 +748,7 @@ func TestAStorageThatFailsFailsTheTurn(t *testing.T) {
 				return nil
 			}}
 			c := newCounter(faults, timeout, nil)
-			if err := c.adapter.Process(t.Context(), message("a"), c.handle); !errors.Is(err, down) {
+			if err := c.adapter.Process(t.Context(), message("a"), silent); !errors.Is(err, down) {
 				t.Errorf("error is %v, want the storage's", err)
 			}
 		})

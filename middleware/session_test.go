@@ -242,3 +242,34 @@ func ExampleSessionsOptions_quietHours() {
 	fmt.Println("ready")
 	// Output: ready
 }
+
+// TestOfThreeReplicasNobodyRemindsTwice has all of them look at the same deadlines.
+func TestOfThreeReplicasNobodyRemindsTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		var replicas []*replica
+		for range 3 {
+			replicas = append(replicas, s.start(t, middleware.SessionsOptions{MessagesPerSecond: -1}, ladder...))
+		}
+		const users = 300
+		for i := range users {
+			replicas[i%3].say(t, fmt.Sprint(i))
+		}
+		s.channel.take()
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		heard := make(map[string]int)
+		for _, line := range s.channel.take() {
+			_, text, _ := strings.Cut(line, " ")
+			heard[text]++
+		}
+		if len(heard) != 2*users {
+			t.Errorf("%d different messages were sent, want %d", len(heard), 2*users)
+		}
+		for text, n := range heard {
+			if n > 1 {
+				t.Errorf("%s was said %d times", text, n)
+			}
+		}
+	})
+}

@@ -3,8 +3,10 @@ package middleware_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -148,6 +150,55 @@ func TestTheStoriesOfQuestionsThatNobodyAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for transcript, rules := range stories {
 				bottest.Play(t, filepath.Join("testdata", transcript), call(in(t), rules...))
+			}
+		})
+	}
+}
+
+// counting is a bot that counts messages, under the policy of a document.
+func counting(t *testing.T, open opener, document string) bottest.Program {
+	data, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := policy.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(base core.Adapter) (http.Handler, func(context.Context) error) {
+		storage, store, opened := open()
+		p := base.(*bottest.Process)
+		conversation := state.NewConversation(p.Storage(storage))
+		count := state.NewProperty[int](conversation, "count")
+		sessions := middleware.NewSessions(conversation, rules, &middleware.SessionsOptions{Deadlines: p.Deadlines(store)})
+		adapter := bot.NewAdapter(base, middleware.AutoSave(conversation), sessions.Middleware)
+		sessions.Start(adapter)
+		handler := func(ctx context.Context, turn *bot.Turn) error {
+			n, err := count.GetOr(ctx, 0)
+			if err != nil {
+				return err
+			}
+			if _, err := turn.SendText(ctx, fmt.Sprint("message ", n+1)); err != nil {
+				return err
+			}
+			return count.Set(ctx, n+1)
+		}
+		return adapter.HTTPHandler(handler), func(ctx context.Context) error {
+			return errors.Join(sessions.Close(ctx), adapter.Close(ctx), opened.Close())
+		}
+	}
+}
+
+// TestTheStoriesOfPolicies plays a transcript for each document.
+func TestTheStoriesOfPolicies(t *testing.T) {
+	documents, err := filepath.Glob("testdata/policies/*.json")
+	if err != nil || len(documents) == 0 {
+		t.Fatal(documents, err)
+	}
+	for name, in := range map[string]func(*testing.T) opener{"memory": inMemory, "bolt": inFile, "cosmos": inCosmos} {
+		t.Run(name, func(t *testing.T) {
+			for _, document := range documents {
+				bottest.Play(t, strings.TrimSuffix(document, ".json")+".txt", counting(t, in(t), document))
 			}
 		})
 	}

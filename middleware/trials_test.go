@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/infracloudio/msbotbuilder-go/core/activity"
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
@@ -588,6 +589,76 @@ func TestPB9WhoWritesWhileTheyAreToldIsToldSomehow(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAnActivityThatArrivesWhileTheUserIsToldTellsThemNothing, because somebody is
+// about to, and leaves the deadline to them.
+func TestAnActivityThatArrivesWhileTheUserIsToldTellsThemNothing(t *testing.T) {
+	for _, once := range []bool{false, true} {
+		bubble(t, fmt.Sprint("at most once ", once), func(t *testing.T) {
+			s := newShared()
+			s.channel.hang = func(ctx context.Context, a schema.Activity) error {
+				if a.Text == farewell {
+					time.Sleep(5 * time.Second)
+				}
+				return ctx.Err()
+			}
+			one := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
+			two := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
+			if err := two.sessions.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			one.say(t, "a")
+			s.channel.take()
+			time.Sleep(timeout + time.Second)
+			if err := two.event(t, "a", silent); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			expect(t, s.channel, "30m5s a: Goodbye.")
+			two.say(t, "a")
+			expect(t, s.channel, "31m1s a: message 1")
+		})
+	}
+}
+
+// TestAnActivityThatFindsTheEndTellsTheUserOnce: the deadline that it arms, in case
+// that it cannot tell them, does not come due meanwhile.
+func TestAnActivityThatFindsTheEndTellsTheUserOnce(t *testing.T) {
+	for _, what := range []string{"event", "push"} {
+		bubble(t, what, func(t *testing.T) {
+			s := newShared()
+			s.channel.hang = func(ctx context.Context, a schema.Activity) error {
+				time.Sleep(time.Second)
+				return ctx.Err()
+			}
+			r := s.start(t, middleware.SessionsOptions{})
+			r.say(t, "a")
+			s.timeout = time.Minute // of which the deadline does not know
+			two := s.start(t, middleware.SessionsOptions{})
+			s.channel.take()
+			time.Sleep(2 * time.Minute)
+			var err error
+			if what == "push" {
+				err = two.adapter.ProactiveMessage(t.Context(), referenceTo("a"), activity.HandlerFuncs{OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) {
+					return schema.Activity{Type: schema.Message, Text: "push"}, nil
+				}})
+			} else {
+				err = two.event(t, "a", func(ctx context.Context, turn *bot.Turn) error {
+					_, err := turn.SendText(ctx, "push")
+					return err
+				})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			if texts := only(s.channel); !slices.Equal(texts, []string{farewell, "push"}) {
+				t.Errorf("sent were %q", texts)
+			}
+			expectNone(t, s.store)
+		})
 	}
 }
 

@@ -67,7 +67,7 @@ type visit struct {
 	of    string // the session in which they have
 
 	taken     bool   // a rule has taken the user's message
-	elsewhere bool   // somebody else tells what is told on return
+	elsewhere bool   // somebody else does what was found open
 	held      bool   // a hook has postponed or vetoed what was due
 	announced bool   // it is stored that this turn tells what is open
 	placed    bool   // the turn has its place in the channel
@@ -243,6 +243,8 @@ func (v *visit) before(ctx context.Context) error {
 	do := v.do
 	if v.input {
 		do = v.attend
+	} else if v.elsewhere {
+		return nil
 	}
 	if err := do(ctx); err != nil {
 		return err
@@ -358,8 +360,10 @@ func (v *visit) judge(ctx context.Context) error {
 			}
 		}
 		v.fired, v.of = verdict.Fired, found.Session
-		if o := found.Open; o != nil && o.Action == (policy.Action{}) && !v.isOf(o) && v.now.Sub(o.At) < soon {
-			v.elsewhere = !fires // another turn of the user's is about to say it
+		if o := found.Open; o != nil && !fires && !v.isOf(o) && v.now.Sub(o.At) < soon {
+			// Another turn of the user's is about to tell them; or another turn is about to do
+			// what is open, and if not, a look will.
+			v.elsewhere = o.Action == (policy.Action{}) || !v.input && v.look == nil && v.armer != nil
 		}
 		v.ended(ctx, verdict, found)
 		return nil
@@ -436,7 +440,9 @@ func (v *visit) commit(ctx context.Context, at policy.Place, verdict policy.Verd
 	if verdict.Action.End {
 		at.Path, at.Patience = nil, nil
 	}
+	v.retry = time.Now().Add(soon) // if this turn does not come to do what is open
 	v.arm(ctx, at, v.now)
+	v.retry = time.Time{}
 	v.announce()
 	var err error
 	if verdict.Action.End {
@@ -615,7 +621,7 @@ func (v *visit) nextLook(at policy.Place, now time.Time) time.Time {
 	if len(verdict.Fired) > 0 {
 		next = now
 	}
-	if r.Open != nil && r.Open.Action != (policy.Action{}) {
+	if r.Open != nil && r.Open.Action != (policy.Action{}) && !v.elsewhere {
 		retry := v.retry
 		if retry.IsZero() {
 			retry = now

@@ -60,7 +60,7 @@ func (s *Sessions) lookAt(ctx context.Context, c deadline.Claim) (deadline.Outco
 	case !v.retry.IsZero(): // what is open could not be done
 		attempts := c.Attempts + 1
 		if v.answer == "waits" {
-			attempts = c.Attempts
+			attempts = max(c.Attempts, 1) // it is not left to somebody else
 		}
 		return deadline.Outcome{Due: l.next, Attempts: attempts}, nil
 	case len(v.fired) == 0 && !v.current().Armed.Equal(l.armed):

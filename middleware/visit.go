@@ -248,6 +248,12 @@ func (v *visit) before(ctx context.Context) error {
 	}
 	if err := do(ctx); err != nil {
 		return err
+	} else if v.told && v.look == nil { // the handler may take long, and a look would tell it again
+		if err := v.books.Commit(ctx); err == nil {
+			v.forget()
+		} else if !errors.Is(err, state.ErrConflict) {
+			v.warn(ctx, "what was told could not be stored yet", err)
+		}
 	}
 	v.logFired(ctx)
 	return nil
@@ -361,9 +367,7 @@ func (v *visit) judge(ctx context.Context) error {
 		}
 		v.fired, v.of = verdict.Fired, found.Session
 		if o := found.Open; o != nil && !fires && !v.isOf(o) && v.now.Sub(o.At) < soon {
-			// Another turn of the user's is about to tell them; or another turn is about to do
-			// what is open, and if not, a look will.
-			v.elsewhere = o.Action == (policy.Action{}) || !v.input && v.look == nil && v.armer != nil
+			v.leave(o)
 		}
 		v.ended(ctx, verdict, found)
 		return nil
@@ -399,6 +403,21 @@ func (v *visit) verdict(ctx context.Context, found policy.Record, at policy.Plac
 		verdict.Action.Goto = target
 	}
 	return verdict, nil
+}
+
+// leave leaves what somebody else has just decided to them: another turn of the
+// user's is about to tell them, or another turn is about to do it. If that does not
+// come to it, a look will.
+func (v *visit) leave(o *policy.Open) {
+	switch {
+	case o.Action == (policy.Action{}):
+		v.elsewhere = true
+	case v.input || v.armer == nil:
+	case v.look == nil:
+		v.elsewhere = true
+	case v.look.claim.Attempts == 0: // or else an earlier look has tried it
+		v.elsewhere, v.retry = true, o.At.Add(soon)
+	}
 }
 
 // store returns the change that stores a verdict on the record that was found.
@@ -621,7 +640,7 @@ func (v *visit) nextLook(at policy.Place, now time.Time) time.Time {
 	if len(verdict.Fired) > 0 {
 		next = now
 	}
-	if r.Open != nil && r.Open.Action != (policy.Action{}) && !v.elsewhere {
+	if r.Open != nil && r.Open.Action != (policy.Action{}) && !(v.elsewhere && v.look == nil) {
 		retry := v.retry
 		if retry.IsZero() {
 			retry = now

@@ -18,7 +18,7 @@ import (
 	"github.com/botlapse/botlapse/state"
 )
 
-// lookahead is how far ahead of the time of a Claim it looks for the next one.
+// lookahead is how far beyond now a Claim asks, so that it can say what is next.
 const lookahead = 30 * time.Second
 
 const (
@@ -32,17 +32,19 @@ const (
 	leastPage = 32
 )
 
-// A shard is one partition, and what is known of it: as of a time, nothing
-// could be claimed before next. Times such as next are in Unix milliseconds.
+// A shard is one partition, and what this process knows of it: a query at asOf has
+// shown that nothing can be claimed before next. Times such as next are in Unix
+// milliseconds.
 type shard struct {
 	name string
 
 	mu     sync.Mutex
-	at     time.Time // zero if nothing is known
+	asOf   time.Time // zero if nothing is known
 	next   int64
 	failed time.Time // when a query has, zero if the last one has not
-	// For each query that is under way, the least that lower was told since it
-	// was sent, which it may have missed.
+
+	// missed maps each running query to the earliest ready time that this process
+	// has stored after the query was sent. The query may not have seen that item.
 	missed map[*int64]bool
 }
 
@@ -55,11 +57,12 @@ func (s *shard) known(now time.Time, refresh time.Duration) (next int64, ok bool
 	if age := now.Sub(s.failed); !s.failed.IsZero() && refresh > 0 && age >= 0 && age < findPause {
 		return s.failed.Add(findPause).UnixMilli(), true
 	}
-	age := now.Sub(s.at)
-	return s.next, !s.at.IsZero() && age >= 0 && age < refresh
+	age := now.Sub(s.asOf)
+	return s.next, !s.asOf.IsZero() && age >= 0 && age < refresh
 }
 
-// lower takes note that this process has stored what can be claimed at ready.
+// lower makes next no later than ready, because this process has stored an item
+// that can be claimed then.
 func (s *shard) lower(ready int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +72,7 @@ func (s *shard) lower(ready int64) {
 	}
 }
 
-// ask takes note that a query is sent. Learn must be called with what it returns.
+// ask must be called before a query is sent, and learn with what ask has returned.
 func (s *shard) ask() *int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,16 +81,17 @@ func (s *shard) ask() *int64 {
 	return m
 }
 
-// learn takes note of what a query has found, unless at is zero, and of when it
-// has failed, zero if it has not. It returns next with what it may have missed.
-func (s *shard) learn(missed *int64, at time.Time, next int64, failed time.Time) int64 {
+// learn keeps next, which a query has found, unless asOf is zero, because the query
+// has not answered for the whole shard; failed is when it has failed, zero if it
+// has not. It returns the earlier of next and of what the query may have missed.
+func (s *shard) learn(missed *int64, asOf time.Time, next int64, failed time.Time) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failed = failed
 	delete(s.missed, missed)
 	next = min(next, *missed)
-	if !at.IsZero() {
-		s.at, s.next = at, next
+	if !asOf.IsZero() {
+		s.asOf, s.next = asOf, next
 	}
 	return next
 }
@@ -99,8 +103,8 @@ type candidate struct {
 	won  bool
 }
 
-// A look is what a Claim knows of a shard.
-type look struct {
+// A finding is what a Claim has found in a shard.
+type finding struct {
 	shard  *shard
 	missed *int64       // nil if it had not to ask
 	found  []*candidate // in order of Ready
@@ -123,25 +127,25 @@ func (d *Deadlines) Claim(ctx context.Context, now time.Time, lease time.Duratio
 	defer cancel()
 	limit = max(limit, 0)
 
-	finding, stop := context.WithTimeout(ctx, findTimeout)
+	quick, stop := context.WithTimeout(ctx, findTimeout)
 	defer stop()
-	looks := make([]*look, shards)
+	findings := make([]*finding, shards)
 	for i, s := range d.shards {
-		looks[i] = &look{shard: s}
+		findings[i] = &finding{shard: s}
 	}
-	errs := each(defaultParallel, looks, func(l *look) error {
+	errs := each(defaultParallel, findings, func(f *finding) error {
 		var known bool
-		if l.next, known = l.shard.known(now, d.refresh); known && l.next > now.UnixMilli() {
+		if f.next, known = f.shard.known(now, d.refresh); known && f.next > now.UnixMilli() {
 			return nil
 		}
-		l.missed = l.shard.ask()
+		f.missed = f.shard.ask()
 		// What comes first is spread evenly over the shards, most of the time.
-		return d.find(finding, l, now, max(leastPage, limit/4+8)+1)
+		return d.find(quick, f, now, max(leastPage, limit/4+8)+1)
 	})
-	due := eligible(looks, now)
-	if short := slices.DeleteFunc(slices.Clone(looks), func(l *look) bool { return !l.isShort(due, limit) }); len(short) > 0 {
-		errs = append(errs, each(defaultParallel, short, func(l *look) error { return d.find(finding, l, now, limit+1) })...)
-		due = eligible(looks, now)
+	due := eligible(findings, now)
+	if short := slices.DeleteFunc(slices.Clone(findings), func(f *finding) bool { return !f.isShort(due, limit) }); len(short) > 0 {
+		errs = append(errs, each(defaultParallel, short, func(f *finding) error { return d.find(quick, f, now, limit+1) })...)
+		due = eligible(findings, now)
 	}
 
 	var claims []deadline.Claim
@@ -157,8 +161,8 @@ func (d *Deadlines) Claim(ctx context.Context, now time.Time, lease time.Duratio
 	}
 
 	next := now.Add(lookahead).UnixMilli()
-	for _, l := range looks {
-		next = min(next, l.conclude(now))
+	for _, f := range findings {
+		next = min(next, f.conclude(now))
 	}
 	if len(errs) > 0 {
 		if len(claims) == 0 {
@@ -173,27 +177,27 @@ func (d *Deadlines) Claim(ctx context.Context, now time.Time, lease time.Duratio
 }
 
 // find asks a shard for what comes first, a number of items.
-func (d *Deadlines) find(ctx context.Context, l *look, now time.Time, n int) error {
+func (d *Deadlines) find(ctx context.Context, f *finding, now time.Time, n int) error {
 	parameters := []azcosmos.QueryParameter{{Name: "@n", Value: n}, {Name: "@until", Value: now.Add(lookahead).UnixMilli()}}
-	l.found, l.last = nil, math.MaxInt64
+	f.found, f.last = nil, math.MaxInt64
 	rows := 0
-	err := d.container.query(ctx, l.shard.name, "SELECT TOP @n * FROM c WHERE c.ready <= @until ORDER BY c.ready", parameters, n, func(data []byte) bool {
+	err := d.container.query(ctx, f.shard.name, "SELECT TOP @n * FROM c WHERE c.ready <= @until ORDER BY c.ready", parameters, n, func(data []byte) bool {
 		rows++
 		c := &candidate{}
 		if json.Unmarshal(data, &c.item) == nil { // else it must not keep the others from being claimed
 			c.from = c.Ready + d.headStart(&c.item)
-			l.found, l.last = append(l.found, c), c.Ready
+			f.found, f.last = append(f.found, c), c.Ready
 		}
 		return rows < n
 	})
-	l.more, l.failed = rows >= n, err != nil
+	f.more, f.failed = rows >= n, err != nil
 	return err
 }
 
 // eligible returns what can be claimed at now, in order.
-func eligible(looks []*look, now time.Time) (due []*candidate) {
-	for _, l := range looks {
-		for _, c := range l.found {
+func eligible(findings []*finding, now time.Time) (due []*candidate) {
+	for _, f := range findings {
+		for _, c := range f.found {
 			if c.from <= now.UnixMilli() {
 				due = append(due, c)
 			}
@@ -205,11 +209,11 @@ func eligible(looks []*look, now time.Time) (due []*candidate) {
 
 // isShort reports whether there may be more in the shard that is among the first
 // ones, as many as limit, of what is due.
-func (l *look) isShort(due []*candidate, limit int) bool {
-	if !l.more || len(l.found) > limit || limit == 0 {
+func (f *finding) isShort(due []*candidate, limit int) bool {
+	if !f.more || len(f.found) > limit || limit == 0 {
 		return false
 	}
-	return len(due) < limit || l.last <= due[limit-1].Ready
+	return len(due) < limit || f.last <= due[limit-1].Ready
 }
 
 // claim claims an item, unless somebody has changed it.
@@ -231,22 +235,22 @@ func (d *Deadlines) claim(ctx context.Context, c *candidate, now time.Time, leas
 
 // conclude returns when there may be something to claim in the shard, and keeps
 // that for later.
-func (l *look) conclude(now time.Time) (next int64) {
-	if l.missed == nil {
-		return l.next
+func (f *finding) conclude(now time.Time) (next int64) {
+	if f.missed == nil {
+		return f.next
 	}
 	next = now.Add(lookahead).UnixMilli()
-	for _, c := range l.found {
+	for _, c := range f.found {
 		next = min(next, c.from)
 	}
-	if l.more {
-		next = min(next, l.last)
+	if f.more {
+		next = min(next, f.last)
 	}
-	at, failed := now, time.Time{}
-	if l.failed {
+	asOf, failed := now, time.Time{}
+	if f.failed {
 		failed = now
 		next = min(next, now.Add(findPause).UnixMilli())
-		at = time.Time{} // nothing is known
+		asOf = time.Time{}
 	}
-	return l.shard.learn(l.missed, at, next, failed)
+	return f.shard.learn(f.missed, asOf, next, failed)
 }

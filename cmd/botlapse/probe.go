@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// readyTimeout is how long a look whether the bot is ready may take.
+	// readyTimeout is how long it may take to check whether the bot is ready.
 	readyTimeout = 5 * time.Second
 
 	// readyFor is how long its result holds: anybody may ask.
@@ -22,25 +22,25 @@ type probe struct {
 	base   func(context.Context) error   // asks no store
 	reads  []func(context.Context) error // each reads once from one store
 
-	looking chan struct{} // holds a value while somebody looks, for whom the rest is
-	at      time.Time     // when the last look ended
-	err     error         // its result
-	read    int           // how many reads have succeeded
+	checking chan struct{} // holds a value while somebody checks, for whom the rest is
+	at       time.Time     // when the last check ended
+	err      error         // its result
+	read     int           // how many reads have succeeded
 }
 
 func newProbe(logger *slog.Logger, base func(context.Context) error, reads ...func(context.Context) error) *probe {
-	return &probe{logger: logger, base: base, reads: reads, looking: make(chan struct{}, 1)}
+	return &probe{logger: logger, base: base, reads: reads, checking: make(chan struct{}, 1)}
 }
 
 func (p *probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
-	case p.looking <- struct{}{}:
+	case p.checking <- struct{}{}:
 	case <-r.Context().Done():
 		return
 	}
 	if time.Since(p.at) >= readyFor {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout)
-		p.err = p.look(ctx)
+		p.err = p.check(ctx)
 		cancel()
 		p.at = time.Now()
 		if p.err != nil {
@@ -48,7 +48,7 @@ func (p *probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	err := p.err
-	<-p.looking
+	<-p.checking
 	if err != nil {
 		http.Error(w, "not ready", http.StatusServiceUnavailable)
 		return
@@ -56,10 +56,10 @@ func (p *probe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "ready\n")
 }
 
-// look reads from one store, because reads cost money and anybody may ask: from
+// check reads from one store, because reads cost money and anybody may ask: from
 // the next one each time, and from one that fails until it does not. Only the
 // first round is made at once, so that the first answer is about all stores.
-func (p *probe) look(ctx context.Context) error {
+func (p *probe) check(ctx context.Context) error {
 	if err := p.base(ctx); err != nil {
 		return err
 	}

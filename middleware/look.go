@@ -41,7 +41,7 @@ func (s *Sessions) lookAt(ctx context.Context, c deadline.Claim) (deadline.Outco
 		return deadline.Outcome{Parked: fmt.Sprintf("not a deadline of Sessions: %v", err)}, nil
 	}
 	if app := s.adapter.AppID(); app != "" && d.App != app {
-		return deadline.Outcome{Parked: errForeign.Error()}, nil
+		return deadline.Outcome{Parked: errForeign.Error(), Attempts: c.Attempts}, nil
 	}
 	l := &look{claim: c, armed: d.Armed}
 	err := s.adapter.Continue(context.WithValue(ctx, lookKey{s}, l), d.Reference, func(context.Context, *bot.Turn) error { return nil })
@@ -77,15 +77,22 @@ func (s *Sessions) lookAt(ctx context.Context, c deadline.Claim) (deadline.Outco
 // Foreign returns how many deadlines there are whose conversation reference did not
 // come with a token of the adapter's app, because it was stored without
 // credentials or with those of another app. Nothing is sent to them: when they come
-// due, they are parked. Foreign reads all deadlines. It must come after Start.
+// due, they are parked. Foreign reads all deadlines. Before Start, and without
+// Deadlines, there are none.
 func (s *Sessions) Foreign(ctx context.Context) (n int, err error) {
+	if s.options.Deadlines == nil || !s.isStarted() {
+		return 0, nil
+	}
 	app := s.adapter.AppID()
+	if app == "" {
+		return 0, nil
+	}
 	for e, err := range s.options.Deadlines.All(ctx) {
 		if err != nil {
 			return n, err
 		}
 		var d data
-		if app != "" && json.Unmarshal(e.Data, &d) == nil && d.App != app {
+		if json.Unmarshal(e.Data, &d) == nil && d.App != app {
 			n++
 		}
 	}

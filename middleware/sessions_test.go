@@ -29,6 +29,7 @@ const farewell = "Goodbye."
 type channel struct {
 	core.Adapter
 	begin time.Time
+	app   string // whose tokens it demands; "" for none
 	fail  func(a schema.Activity) error
 	hang  func(ctx context.Context, a schema.Activity) error
 
@@ -52,6 +53,8 @@ func (c *channel) SendActivity(ctx context.Context, a schema.Activity) (id strin
 	c.sent = append(c.sent, fmt.Sprintf("%v %s: %s", time.Since(c.begin), a.Conversation.ID, a.Text))
 	return "", nil
 }
+
+func (c *channel) AppID() string { return c.app }
 
 // take returns what was sent since the last call.
 func (c *channel) take() []string {

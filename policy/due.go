@@ -124,7 +124,7 @@ func (p Policy) Due(r Record, at Place, now time.Time, why Cause) Verdict {
 		v.Ends = r.underWay()
 	}
 	if why == User && v.Action.OnReturn != "" {
-		v.Action.Say = ""
+		v.Action.Say, v.Covers = "", false
 	}
 	return v
 }
@@ -212,13 +212,16 @@ func (p Policy) Apply(r Record, v Verdict, now time.Time) Record {
 	now = Instant(now)
 	open := Open{Place: v.Place, Rule: v.Rule, At: now, Input: r.mark(Input)}
 	if old := r.Open; old != nil {
+		if !open.At.After(old.At) {
+			open.At = Instant(old.At.Add(1)) // because At tells one Open from another
+		}
 		if old.Action.Goto != "" && v.Action.Goto == "" && !v.Action.End {
 			open.Place, open.Rule, open.Input = old.Place, old.Rule, old.Input // the dialog is still to begin
 		}
 		open.Action, open.Covers, open.Activity, open.Events = old.Action, old.Covers, old.Activity, old.Events
 	}
 	open.Place.Path = slices.Clone(open.Place.Path)
-	open.Action, open.Covers = fold(open.Action, open.Covers, v.Action, v.Covers && v.Action.Say != "")
+	open.Action, open.Covers = fold(open.Action, open.Covers, v.Action, v.Action.Say != "" && (v.Covers || v.Action.OnReturn == ""))
 	open.Action.End, open.Action.OnReturn = false, "" // the state is cleared with this, and OnReturn is the record's
 	r.Open = &open
 
@@ -267,9 +270,9 @@ func (p Policy) Until(r Record, at Place, hook bool) time.Time {
 			ends = ends || s.Do.End
 			if n > c.done {
 				due = due.Add(s.After)
-				if c.Since == Asked && len(at.Patience) > 0 {
-					due = due.Add(max(slices.Max(at.Patience), 0))
-				}
+			}
+			if c.Since == Asked && len(at.Patience) > 0 { // whichever counts by then
+				due = due.Add(max(slices.Max(at.Patience), 0))
 			}
 		}
 		until = later(until, due)

@@ -95,7 +95,7 @@ func (k *look) clock(l *line) (clock, string) {
 	case c.mark.IsZero(), l.OnlyOnInput && l.Since == Input && k.r.Input.IsZero():
 		return c, notYet[l.Since]
 	}
-	if f, ok := k.r.Fired[l.id]; ok {
+	if f, ok := k.r.Fired[l.id]; ok && f.Since == l.Since { // or else it is of an older policy
 		c.done, c.vetoed, c.at = max(f.Times, 0), f.Vetoed, f.At
 	}
 	return c, ""

@@ -200,9 +200,19 @@ func (r *Record) answerable(now time.Time) bool {
 	return true
 }
 
-// begin begins a session. Who answers and what is to be told stay.
+// begin begins a session. Who answers and what is to be told stay, and so does a
+// question that waits: what has fired for it has, although the count begins anew.
 func (r *Record) begin(now time.Time, session string) {
-	r.Session, r.Began, r.Ended, r.Seq, r.Fired = session, now, time.Time{}, 0, nil
+	var kept map[string]Fired
+	for id, f := range r.Fired {
+		if f.Since == Asked && !f.Mark.IsZero() && !r.Asked.IsZero() {
+			if kept == nil {
+				kept = make(map[string]Fired)
+			}
+			kept[id] = Fired{Since: Asked, Mark: f.Mark, At: f.At}
+		}
+	}
+	r.Session, r.Began, r.Ended, r.Seq, r.Fired = session, now, time.Time{}, 0, kept
 }
 
 // end ends the session, if one is under way, and gives the conversation back to

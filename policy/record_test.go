@@ -381,7 +381,7 @@ func TestUntil(t *testing.T) {
 		}(), Place{}, false, 85 * m},
 		{"with what is postponed", []Rule{idle}, began().Postpone(start, 2*h), Place{}, false, 2*h + 70*m},
 		{"with what a hook may hold", []Rule{idle}, began(), Place{}, true, 24*h + 80*m},
-		{"with the longest patience each time, if since Asked", []Rule{noInput}, asked(), Place{Patience: []time.Duration{s, h, 2 * m}}, false, s + 2*(h+m)},
+		{"with the longest patience each time, if since Asked", []Rule{noInput}, asked(), Place{Patience: []time.Duration{s, h, 2 * m}}, false, s + h + 2*(h+m)},
 		{"of what is judged on input", []Rule{{Name: "back", OnlyOnInput: true, After: 7 * h, Do: end("")}}, began(), Place{}, false, 7 * h},
 		{"for ever, if nothing in force ends the session", []Rule{{Name: "nudge", After: m, Do: say("Hello?")}}, began(), Place{}, false, never},
 		{"for ever, where an exception holds", []Rule{{Name: "idle", When: When{Channels: []string{"sms"}}}, idle}, began(), Place{Channel: "sms"}, false, never},

@@ -47,7 +47,7 @@ type Record struct {
 
 	// Postponed is until when the program, and Held until when the hook, has
 	// postponed all rules. What would be due before is due then, and later steps
-	// count from there. User input ends both.
+	// count from there. User input ends both, and so does any End.
 	Postponed time.Time `json:"postponed,omitzero"`
 	Held      time.Time `json:"held,omitzero"`
 
@@ -136,7 +136,7 @@ type Event struct {
 	Line    string    `json:"line,omitempty"`    // the line that fired; "" if the program did it
 	Since   Mark      `json:"since,omitempty"`   // the line's mark,
 	Mark    time.Time `json:"mark,omitzero"`     // and its value
-	Times   int       `json:"times,omitempty"`   // the how manieth step of the line it is, from 1, where each time of a step counts
+	Times   int       `json:"times,omitempty"`   // which step of the line it is, from 1, where each time of a step counts
 	Due     time.Time `json:"due,omitzero"`      // when it was due, after what was postponed and held; of a cause from outside: now
 	At      time.Time `json:"at,omitzero"`       // when it was decided
 	By      string    `json:"by,omitempty"`      // of KindHandedOff: who answers now

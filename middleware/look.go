@@ -71,6 +71,11 @@ func (s *Sessions) lookAt(ctx context.Context, c deadline.Claim) (deadline.Outco
 			l.next = over
 		}
 	}
+	// What the record says is armed stays so, because turns rely on it: a turn that has
+	// failed may have armed this deadline in its place.
+	if armed := v.current().Armed; armed.After(time.Now()) && (l.next.IsZero() || l.next.After(armed)) {
+		l.next = armed
+	}
 	return deadline.Outcome{Due: l.next}, nil
 }
 

@@ -29,10 +29,12 @@ func (v *visit) welcome(ctx context.Context) {
 		}
 		return r
 	}
-	if err := v.say(ctx, text); err != nil {
+	err := v.say(ctx, text)
+	if err != nil {
 		v.warn(ctx, "what is told on return could not be sent", err)
-		v.change(told) // the turn goes on, and a later welcome would be out of place
-		return
+		if kind := failure(err); kind == refused || kind == unknown && !v.options.AtMostOnce {
+			return // the turn goes on, and the next input is told
+		}
 	}
 	v.changeSent(told)
 }

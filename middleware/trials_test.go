@@ -719,6 +719,119 @@ func TestPB10WhatFailsOnceLeavesNobodyUntold(t *testing.T) {
 	}
 }
 
+// TestPB10ANoticeThatIsRefusedIsToldWithTheNextMessage, and the turn goes on.
+func TestPB10ANoticeThatIsRefusedIsToldWithTheNextMessage(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+		once bool
+		next []string // what is said with the next message
+	}{
+		{"refused", sendError{refused: true}, false, []string{notice, "message 2"}},
+		{"refused, at most once", sendError{refused: true}, true, []string{notice, "message 2"}},
+		{"refused for good", sendError{refused: true, permanent: true}, false, []string{"message 2"}},
+		{"an answer that is lost", errors.New("lost"), false, []string{notice, "message 2"}},
+		{"an answer that is lost, at most once", errors.New("lost"), true, []string{"message 2"}},
+	} {
+		bubble(t, test.name, func(t *testing.T) {
+			s := newShared()
+			failed := false
+			s.channel.fail = func(a schema.Activity) error {
+				if a.Text == notice && !failed {
+					failed = true
+					return test.err
+				}
+				return nil
+			}
+			r := s.start(t, middleware.SessionsOptions{AtMostOnce: test.once}, silently)
+			r.say(t, "a")
+			time.Sleep(2 * timeout)
+			s.channel.take()
+			r.say(t, "a")
+			if texts := only(s.channel); !slices.Equal(texts, []string{"message 1"}) {
+				t.Errorf("sent were %q", texts)
+			}
+			time.Sleep(time.Minute)
+			r.say(t, "a")
+			if texts := only(s.channel); !slices.Equal(texts, test.next) {
+				t.Errorf("then, sent were %q, want %q", texts, test.next)
+			}
+		})
+	}
+}
+
+// TestATurnThatOutlastsItsSessionLeavesNothing, though the session had no state that
+// could be cleared.
+func TestATurnThatOutlastsItsSessionLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		s.timeout = time.Minute
+		one := s.start(t, middleware.SessionsOptions{})
+		if err := one.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		one.say(t, "a")
+		time.Sleep(2 * time.Minute)
+		var two *replica
+		var turn sync.WaitGroup
+		turn.Go(func() {
+			one.hold = 90 * time.Second
+			if err := one.try(t, "a"); !errors.Is(err, state.ErrConflict) {
+				t.Errorf("error is %v, want ErrConflict", err)
+			}
+		})
+		time.Sleep(time.Second) // it has begun a session, which two ends
+		two = s.start(t, middleware.SessionsOptions{})
+		turn.Wait()
+		time.Sleep(time.Minute)
+		s.channel.take()
+		if document := s.document(t, "a"); strings.Contains(document, "count") {
+			t.Errorf("stored is %s", document)
+		}
+		time.Sleep(time.Hour)
+		two.say(t, "a")
+		if texts := only(s.channel); !slices.Equal(texts, []string{"message 1"}) {
+			t.Errorf("sent were %q", texts)
+		}
+	})
+}
+
+// TestADeadlineThatTheRecordKnowsStays, though a turn that has failed has armed an
+// earlier one in its place, which ends the session and is over.
+func TestADeadlineThatTheRecordKnowsStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		first := s.start(t, middleware.SessionsOptions{})
+		first.say(t, "a")
+		time.Sleep(time.Minute)
+		s.timeout = 2 * time.Minute
+		memory, fails := s.storage, true
+		s.storage = &statetest.Faults{Storage: memory, Before: func(_ context.Context, call statetest.Call) error {
+			if call.Op == statetest.Write && fails {
+				return errors.New("away")
+			}
+			return nil
+		}}
+		second := s.start(t, middleware.SessionsOptions{})
+		if second.try(t, "a") == nil { // it has armed for two minutes from now
+			t.Error("the turn has not failed")
+		}
+		fails = false
+		if err := first.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Minute) // in which the session has ended
+		s.channel.take()
+		first.say(t, "a")
+		time.Sleep(timeout + 10*time.Second)
+		if texts := only(s.channel); !slices.Equal(texts, []string{"message 1", farewell}) {
+			t.Errorf("sent were %q", texts)
+		}
+		time.Sleep(timeout)
+		expectNone(t, s.store)
+	})
+}
+
 // TestPB11LooksThatEndTheirGoroutinesGiveTheirPlacesBack.
 func TestPB11LooksThatEndTheirGoroutinesGiveTheirPlacesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -73,7 +73,7 @@ func (b *Bookkeeping) Values(ctx context.Context) ([]json.RawMessage, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.bookValues(), nil
+	return e.bookValues(&e.base), nil
 }
 
 // Update has the function compute the bookkeeping from now on in this turn: at once
@@ -134,6 +134,7 @@ func (b *Bookkeeping) commit(ctx context.Context, clear bool, keep []string) err
 	doc := e.base.Clone()
 	if clear {
 		doc = e.cleared(&doc, keep)
+		doc.Set(clearedProperty, newMark()) // also if there was nothing, for turns that have begun before
 	}
 	err = e.keepBooks(&doc)
 	item, changed := e.item(&doc), !doc.Equal(&e.base)
@@ -174,6 +175,12 @@ func (s *Scope) deleteAllButBooks(ctx context.Context, e *entry) error {
 		case e.hasProperties(&stored):
 			doc.Set(clearedProperty, newMark())
 			e.mu.Lock()
+			if e.update != nil { // it lives for as long as what is stored by now, and this turn, need
+				if e.expires, err = e.update(e.bookValues(&stored)); err != nil {
+					e.mu.Unlock()
+					return wrap(ctx, "delete", e.key, err)
+				}
+			}
 			item := e.item(&doc)
 			e.mu.Unlock()
 			item.ETag = etag
@@ -194,11 +201,11 @@ func (s *Scope) deleteAllButBooks(ctx context.Context, e *entry) error {
 	}
 }
 
-// bookValues returns the bookkeeping that is stored. The caller holds e.mu.
-func (e *entry) bookValues() []json.RawMessage {
+// bookValues returns the bookkeeping in doc.
+func (e *entry) bookValues(doc *object.Object) []json.RawMessage {
 	values := make([]json.RawMessage, len(e.books))
 	for i, name := range e.books {
-		if stored := e.base.Get(name); !isNone(stored) {
+		if stored := doc.Get(name); !isNone(stored) {
 			values[i] = stored
 		}
 	}
@@ -211,7 +218,7 @@ func (e *entry) keepBooks(doc *object.Object) error {
 	if len(e.books) == 0 {
 		return nil
 	}
-	values := e.bookValues()
+	values := e.bookValues(&e.base)
 	if e.update != nil {
 		expires, err := e.update(values)
 		if err != nil {

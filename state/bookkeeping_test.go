@@ -225,6 +225,42 @@ func TestPB2BookkeepingSaysHowLongTheDocumentLives(t *testing.T) {
 	})
 }
 
+// TestPB2ADeletedDocumentLivesForAsLongAsWhatIsStoredByThen, and not for as long as
+// what was stored when the turn began.
+func TestPB2ADeletedDocumentLivesForAsLongAsWhatIsStoredByThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		begin := func(hours int) context.Context {
+			ctx := state.NewContext(t.Context(), state.IDs{Channel: "test", Conversation: "c1"})
+			check(t, b.turns.Update(ctx, func(values []json.RawMessage) (time.Time, error) {
+				stored, _ := strconv.Atoi(string(values[0]))
+				values[0] = fmt.Append(nil, max(hours, stored))
+				return time.Now().Add(time.Duration(max(hours, stored)) * time.Hour), nil
+			}))
+			return ctx
+		}
+		early := begin(1)
+		late := begin(5)
+		check(t, b.word.Set(late, "theirs"))
+		check(t, b.scope.Save(late))
+		check(t, b.scope.Delete(early))
+		time.Sleep(5*time.Hour - 1)
+		b.wantStored(t, `{"turns":5}`)
+	})
+}
+
+func TestCommitClearedMeetsATurnThatHasBegunBefore(t *testing.T) {
+	b := newBook()
+	check(t, b.scope.Save(b.begin(t))) // and nothing but bookkeeping
+	early := b.begin(t)
+	check(t, b.turns.CommitCleared(b.begin(t)))
+	check(t, b.word.Set(early, "late"))
+	if err := b.scope.Save(early); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("error is %v, want ErrConflict", err)
+	}
+	b.wantStored(t, `{"turns":2}`)
+}
+
 func TestNamesOfBookkeepingAreReserved(t *testing.T) {
 	for name, f := range map[string]func(*state.Scope){
 		"a property after it":  func(s *state.Scope) { state.NewBookkeeping(s, "x"); state.NewProperty[int](s, "x") },

@@ -72,7 +72,8 @@ func (v *visit) arm(ctx context.Context, at policy.Place, now time.Time) {
 		v.warn(ctx, "a deadline could not be armed", err)
 		return
 	}
-	if !r.NeedsArming(next, time.Now()) {
+	// What comes due so soon may have come due on the clock of another.
+	if !r.NeedsArming(next, time.Now().Add(maxSkew)) {
 		if isAs(r.Reference, d, reference) {
 			return
 		}

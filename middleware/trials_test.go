@@ -832,6 +832,45 @@ func TestADeadlineThatTheRecordKnowsStays(t *testing.T) {
 	})
 }
 
+// TestAClockThatIsBehindDoesNotRelyOnADeadlineThatIsOver: it was looked at by a
+// replica whose clock is ahead, so the record says that it is still to come.
+func TestAClockThatIsBehindDoesNotRelyOnADeadlineThatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		r := s.start(t, middleware.SessionsOptions{})
+		const key = "test/conversations/a"
+		r.say(t, "a")
+		// As seen from a clock that is 9 s behind, the session ends 9 s before its time.
+		time.Sleep(timeout - 9*time.Second)
+		items, err := s.storage.Read(t.Context(), []string{key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var document map[string]any
+		if err := json.Unmarshal(items[key].Value, &document); err != nil {
+			t.Fatal(err)
+		}
+		delete(document, "count")
+		document["botlapse.session"].(map[string]any)["ended"] = s.channel.begin.Add(timeout)
+		document["botlapse.cleared"] = "by a clock that is ahead"
+		value, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.storage.Write(t.Context(), map[string]state.Item{key: {Value: value}}); err != nil {
+			t.Fatal(err)
+		}
+		claims, _, err := s.store.Claim(t.Context(), time.Now().Add(9*time.Second), time.Minute, 1)
+		if err != nil || len(claims) != 1 || s.store.Settle(t.Context(), claims[0], deadline.Outcome{}) != nil {
+			t.Fatal(claims, err)
+		}
+		r.say(t, "a")
+		s.channel.take()
+		time.Sleep(timeout)
+		expect(t, s.channel, "59m51s a: Goodbye.")
+	})
+}
+
 // TestPB11LooksThatEndTheirGoroutinesGiveTheirPlacesBack.
 func TestPB11LooksThatEndTheirGoroutinesGiveTheirPlacesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -163,13 +163,14 @@ func (b *Bookkeeping) commit(ctx context.Context, clear bool, keep []string) err
 func (s *Scope) deleteAllButBooks(ctx context.Context, e *entry) error {
 	for attempt := 1; ; attempt++ {
 		stored, etag, err := s.fetch(ctx, e.key)
-		if err != nil && !errors.Is(err, ErrCorrupt) {
+		corrupt := errors.Is(err, ErrCorrupt)
+		if err != nil && !corrupt {
 			return err
 		}
 		doc := stored.Clone()
 		doc.Filter(func(name string) bool { return slices.Contains(e.books, name) })
 		switch {
-		case doc.Len() == 0:
+		case corrupt:
 			err = s.remove(ctx, e.key)
 			etag = ETagNone
 		case e.hasProperties(&stored):

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/botlapse/botlapse/state"
+	"github.com/botlapse/botlapse/state/statetest"
 )
 
 // A book is a conversation scope with bookkeeping: a number that each turn
@@ -116,6 +117,35 @@ func TestDeleteTakesTheStateAtOnce(t *testing.T) {
 	ctx = b.begin(t)
 	check(t, b.scope.Delete(ctx))
 	b.wantStored(t, `{"turns":1}`)
+}
+
+// TestPA1DeleteDoesNotTakeBookkeepingThatWasStoredMeanwhile, by another turn, while
+// it found nothing, or nothing but properties.
+func TestPA1DeleteDoesNotTakeBookkeepingThatWasStoredMeanwhile(t *testing.T) {
+	for name, first := range map[string]func(*testing.T, *book){
+		"nothing": func(*testing.T, *book) {},
+		"a property": func(t *testing.T, b *book) {
+			_, err := b.storage.Write(t.Context(), map[string]state.Item{"test/conversations/c1": {Value: json.RawMessage(`{"word":"first"}`)}})
+			check(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBook()
+			first(t, b)
+			meanwhile := false
+			faults := &statetest.Faults{Storage: b.storage, After: func(_ context.Context, call statetest.Call) error {
+				if call.Op == statetest.Read && !meanwhile {
+					meanwhile = true
+					check(t, b.scope.Save(b.begin(t)))
+				}
+				return nil
+			}}
+			other := state.NewConversation(faults)
+			state.NewBookkeeping(other, "turns")
+			check(t, other.Delete(state.NewContext(t.Context(), state.IDs{Channel: "test", Conversation: "c1"})))
+			b.wantStored(t, `{"turns":1}`)
+		})
+	}
 }
 
 func TestBookkeepingIsComputedFromWhatIsStoredByThen(t *testing.T) {

@@ -64,11 +64,11 @@ func (s *slowStorage) Write(ctx context.Context, items map[string]state.Item) (m
 	return etags, err
 }
 
-// Each of 10 000 schedules is of one user who writes six times, now soon, now
+// Each of 2 000 schedules is of one user who writes six times, now soon, now
 // close to the end of the timeout, now long after it, to any of three replicas
 // that look at the conversation at the same time.
 const (
-	bubbles       = 100
+	bubbles       = 20
 	conversations = 100 // in each
 	messages      = 6
 )

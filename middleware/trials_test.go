@@ -928,7 +928,15 @@ func TestPB12AClosedAdapterIsNobodysFault(t *testing.T) {
 func TestT4EachFiringIsALine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
-		s.channel.fail = func(a schema.Activity) error { return sendError{refused: true} }
+		var back atomic.Bool
+		var told atomic.Int64 // how long after the beginning
+		s.channel.fail = func(a schema.Activity) error {
+			if !back.Load() {
+				return sendError{refused: true}
+			}
+			told.Store(int64(time.Since(s.channel.begin)))
+			return nil
+		}
 		r := s.start(t, middleware.SessionsOptions{})
 		r.adapter.Logger = slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -960,10 +968,9 @@ func TestT4EachFiringIsALine(t *testing.T) {
 		id := session()
 		time.Sleep(timeout)
 		lines(refused, "level=INFO msg=fired"+who+" rule=idle session="+id+" due=2000-01-01T00:30:00.000Z late=0s outcome=refused kind=ended")
-		told := time.Duration(0)
-		s.channel.fail = func(a schema.Activity) error { told = time.Since(s.channel.begin); return nil }
+		back.Store(true)
 		time.Sleep(time.Minute)
-		lines(fmt.Sprint("level=INFO msg=\"told later\"", who, " rule=idle session=", id, " due=2000-01-01T00:30:00.000Z late=", told-timeout, " outcome=told"))
+		lines(fmt.Sprint("level=INFO msg=\"told later\"", who, " rule=idle session=", id, " due=2000-01-01T00:30:00.000Z late=", time.Duration(told.Load())-timeout, " outcome=told"))
 
 		id = session()
 		if err := r.sessions.Close(t.Context()); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,8 +135,11 @@ func TestT1ATurnThatWasGivenUpDoesNothingMore(t *testing.T) {
 		}}
 		c := newCounter(storage, timeout, nil)
 		begin := time.Now()
+		var mu sync.Mutex
 		var trail []string
 		log := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
 			trail = append(trail, fmt.Sprintf("%v: ", time.Since(begin))+fmt.Sprintf(format, args...))
 		}
 		h := c.adapter.HTTPHandler(func(ctx context.Context, turn *bot.Turn) error {

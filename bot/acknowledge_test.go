@@ -146,6 +146,13 @@ func TestT1ATurnThatWasGivenUpDoesNothingMore(t *testing.T) {
 			log("begins")
 			if err := c.handle(ctx, turn); err != nil {
 				log("sending fails, given up %v, context %v", errors.Is(err, bot.ErrGivenUp), ctx.Err())
+				ref := turn.Reference()
+				ref.Conversation.ID = "c2"
+				err := c.adapter.Continue(context.WithoutCancel(ctx), ref, func(ctx context.Context, turn *bot.Turn) error {
+					_, err := turn.SendText(ctx, "elsewhere")
+					return err
+				})
+				log("so it does elsewhere, given up %v", errors.Is(err, bot.ErrGivenUp))
 			}
 			return nil // as if nothing had been
 		})
@@ -160,6 +167,7 @@ func TestT1ATurnThatWasGivenUpDoesNothingMore(t *testing.T) {
 			"0s: begins",
 			"14s: answered with 500",
 			"1m0s: sending fails, given up true, context context canceled",
+			"1m0s: so it does elsewhere, given up true",
 			"1m0s: begins",
 			"1m0s: answered with 200",
 		}

@@ -49,8 +49,9 @@ func (a *Adapter) HTTPHandler(h Handler) http.Handler {
 		if limit := cmp.Or(a.ReadTimeout, defaultReadTimeout); limit > 0 {
 			http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // if it can
 		}
-		// Of a request that is refused, the server would read the body before the
-		// answer goes out, however long that takes.
+		// Before it answers, net/http reads what is left of the body. A slow sender
+		// whose request is refused would hold us up by that, so the connection is
+		// closed, unless the body is read.
 		w.Header().Set("Connection", "close")
 		if !a.enter() {
 			a.refuse(w, r, &refusal{http.StatusServiceUnavailable, "busy"})
@@ -96,9 +97,9 @@ func (a *Adapter) enter() bool {
 	return true
 }
 
-// growStack makes the stack of a new goroutine as large as turns need it, at
-// once and while there is little to copy. Growing step by step takes a
-// twentieth of a turn.
+// growStack makes the stack of a new goroutine as large as a turn needs, at once.
+// A stack that grows step by step is copied each time, which takes a twentieth of
+// a turn.
 //
 //go:noinline
 func growStack(i int) byte {

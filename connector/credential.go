@@ -316,9 +316,10 @@ func (s *tokenSource) fetch() *tokenRequest {
 	return r
 }
 
-// request gets a token from a new credential, which remembers none: the memory
-// of an old one would give the token out again that is to be renewed. That of
-// managed identities is one of the process; claims, even none, pass it by.
+// request gets a new token. It makes a new credential for that, because a credential
+// of azidentity remembers its token, and would return the one that is to be renewed.
+// Credentials of managed identities share one memory in the process; a request with
+// claims, even with none in them, does not look there.
 func (s *tokenSource) request(ctx context.Context) (token azcore.AccessToken, err error) {
 	defer func() {
 		if v := recover(); v != nil { // in a goroutine that nobody else watches

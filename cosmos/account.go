@@ -54,10 +54,10 @@ var ErrClosed = errors.New("account closed")
 
 // An Account is a Cosmos DB account. It is safe for concurrent use.
 //
-// A client of azcosmos looks for the account's regions before its first
-// request. If that fails, it fails on for five minutes; while it lasts, it
-// heeds no deadline. So an Account does it ahead and by itself, with a new
-// client each time until it succeeds, for 10 s at most.
+// A client of azcosmos looks for the account's regions before its first request. That
+// heeds no deadline, and if it fails, all requests of the client fail for five minutes.
+// So an Account looks for the regions before it makes requests: with a new client for
+// each attempt, for 10 s at most.
 type Account struct {
 	options    AccountOptions
 	endpoint   string

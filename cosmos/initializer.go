@@ -62,7 +62,8 @@ type Plan struct {
 	steps []func(context.Context) error
 }
 
-// rounds bounds how often somebody else may come first.
+// rounds is how often Run plans anew, because another process has created or changed
+// something since it planned.
 const rounds = 5
 
 // Run creates what is missing and changes what is to be changed. It is

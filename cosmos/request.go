@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// attempts is how often a request is made, but for those that are refused
-	// with status 429, which are repeated until the context ends, for
-	// patience at most.
+	// attempts is how often a request is made. Attempts that are refused with
+	// status 429 do not count: such a request is made again for as long as
+	// patience.
 	attempts = 6
 	patience = 30 * time.Second
 

@@ -97,9 +97,10 @@ func (s *sessions) token(partition string) *string {
 	return &token
 }
 
-// isEarlier reports whether a token is of an earlier write than another one. What
-// cannot be compared is not: tokens are of a range of partitions, before the
-// colon, and begin with its version and the number of the write.
+// isEarlier reports whether a token is of an earlier write than another one. A token
+// looks like 0:1#12: a range of partitions, the version of the range, and the number
+// of the write. Tokens of different ranges, or of another form, cannot be compared;
+// then isEarlier reports false.
 func isEarlier(token, than string) bool {
 	a, b := strings.FieldsFunc(token, isTokenMark), strings.FieldsFunc(than, isTokenMark)
 	if len(a) < 3 || len(b) < 3 || a[0] != b[0] {

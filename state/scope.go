@@ -379,10 +379,11 @@ func (s *Scope) Delete(ctx context.Context) error {
 	return nil
 }
 
-// ExpireAt gives the document a time to live: what this turn writes, the
-// storage may drop from t on, and not before. Without it, and with the zero
-// time, the storage's default holds. Times past or less than a second ahead
-// count as a second from the write.
+// ExpireAt gives the document a time to live: the storage may drop what this turn
+// writes from t on, and not before. Only Cosmos DB, which counts in whole seconds, may
+// drop it up to a second earlier. Without ExpireAt, and with the zero time, the
+// storage's default holds. Times past or less than a second ahead count as a second
+// from the write.
 func (s *Scope) ExpireAt(ctx context.Context, t time.Time) error {
 	e, err := s.entry(ctx)
 	if err != nil {

@@ -14,10 +14,12 @@ container.
 An [Initializer] makes the containers: that of conversations with a time to
 live, that of users without one.
 
-[Deadlines] keeps in a third container, for package deadline, when silent
-conversations are to be looked at, for any number of replicas:
+[Deadlines] keeps in a third container when silent conversations are to be
+looked at, for any number of replicas:
 
-	deadlines := deadline.New(cosmos.NewDeadlines(account, "bot", "deadlines", nil), conversation)
+	sessions := middleware.NewSessions(conversation, rules, &middleware.SessionsOptions{
+		Deadlines: cosmos.NewDeadlines(account, "bot", "deadlines", nil),
+	})
 
 # Consistency
 

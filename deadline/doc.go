@@ -12,22 +12,34 @@ It knows nothing of bots: Data is what its owner wants to find again.
 
 # Leases
 
-Several processes can share a [Store]. Each claims what is due under a lease, and
-renews it as long as its look runs. If the process ends, another one takes the
-deadline up when the lease is over. So a deadline is looked at at least once; what
-must happen once, the look must see to.
+Several processes can share a [Store]. Each claims what is due for 30 s, and
+renews the claim as long as its look runs. A claim ends in one of three ways:
+the look has returned, and the runner settles the claim as the [Outcome] says;
+the process has ended, and another one takes the deadline up when the 30 s are
+over; or the deadline was armed anew meanwhile, and the context of the look
+ends.
+
+So a deadline is looked at at least once. What must happen once, the look must
+see to.
+
+# Stores
+
+[Memory] is in the process. Those in the file of package state/bolt and in
+Cosmos DB, of package cosmos, survive a restart. For another place, implement
+[Store]; package deadline/deadlinetest tests it.
 
 # Fair places
 
 Looks begin in the order in which their deadlines are due, as many at once as
-[Options].Concurrency says. A look that takes longer than a second gives its place
-to others, and earlier than that while many take long: what hangs holds up
+[Options].Concurrency says. A look that takes longer than a second gives its
+place to others, and earlier than that while many take long: what hangs holds up
 nobody else.
 
 # Metrics
 
-OpenTelemetry's meter provider of the process gets botlapse.deadline.store.duration,
-a histogram in seconds by operation and outcome, and the counters
-botlapse.deadline.armed, moved, parked and claims_lost.
+OpenTelemetry's meter provider of the process gets
+botlapse.deadline.store.duration, a histogram in seconds by operation and
+outcome, and the counters botlapse.deadline.armed, moved, parked and
+claims_lost.
 */
 package deadline

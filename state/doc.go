@@ -11,7 +11,15 @@ conversation, per user, or per user within a conversation.
 	err = step.Set(ctx, n+1)       // changes it for this turn
 	err = conversation.Save(ctx)   // writes it, if it changed
 
-In a bot, package middleware makes the context and saves.
+In a bot, the adapter of package bot makes the context, and AutoSave of package
+middleware saves.
+
+# Storages
+
+[Memory] forgets when the process ends. Package state/bolt keeps documents in
+one local file, and package cosmos in Azure Cosmos DB. For another place,
+implement [Storage]: its comment is the contract, and package state/statetest
+tests it.
 
 # Documents
 
@@ -24,8 +32,13 @@ their place, whatever they hold.
 
 Documents are written only as the version that was read. Two turns of one
 conversation that run at the same time, in one process or in two, do not undo
-each other's changes: see [Scope.Save]. What a turn has set is lost if its
-Save fails, and only then.
+each other's changes: see [Scope.Save]. What a turn has set is lost if it is not
+saved, or if its Save fails.
+
+# Time to live
+
+[Scope.ExpireAt], or the function of a [Bookkeeping], says when the storage may
+drop a document. Without either, the storage's own default holds.
 
 # Clearing
 

@@ -123,16 +123,16 @@ func (u *pausing) Read(p []byte) (int, error) {
 	return u.typist.Read(p)
 }
 
-// The conversation in README.md is one that was had.
-func TestTheConversationOfTheReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// The conversation in the guide is one that was had.
+func TestTheConversationOfTheGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/guide.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, _ := strings.Cut(string(readme), "```\nSay something.")
+	_, block, _ := strings.Cut(string(guide), "```\nSay something.")
 	block, _, ok := strings.Cut(block, "```")
 	if !ok {
-		t.Fatal("README.md has no conversation")
+		t.Fatal("the guide has no conversation")
 	}
 	user := &pausing{typist: &typist{}, before: "sorry, I was away", pause: 30 * time.Second}
 	var want strings.Builder
@@ -141,7 +141,7 @@ func TestTheConversationOfTheReadme(t *testing.T) {
 			user.lines = append(user.lines, strings.TrimSpace(text))
 		} else if strings.HasPrefix(line, "Say something.") {
 			if line != hello(&config{expireAfter: 30 * time.Second})+"\n" {
-				t.Errorf("README.md begins with %q, want %q", line, hello(&config{expireAfter: 30 * time.Second}))
+				t.Errorf("the guide begins with %q, want %q", line, hello(&config{expireAfter: 30 * time.Second}))
 			}
 		} else {
 			want.WriteString(line)

@@ -1,5 +1,6 @@
 // Command after is the bot of ../before with the three lines that make its
-// conversations expire.
+// conversations expire, and a fourth, because this bot keeps what users want in a
+// variable of its own, which only the bot can forget.
 package main
 
 import (
@@ -50,7 +51,8 @@ func newBot(setting core.AdapterSetting) (http.Handler, error) {
 	o := &orders{}
 	conversation := state.NewConversation(state.NewMemory())
 	forget := func(_ context.Context, t *bot.Turn, _ middleware.Expiry) { o.forget(t.Activity.Conversation) }
-	adapter = bot.NewAdapter(adapter, middleware.AutoSave(conversation), middleware.Expire(conversation, 30*time.Minute, &middleware.SessionsOptions{OnEnd: forget}))
+	expire := middleware.Expire(conversation, 30*time.Minute, &middleware.SessionsOptions{OnEnd: forget})
+	adapter = bot.NewAdapter(adapter, middleware.AutoSave(conversation), expire)
 	handler := activity.HandlerFuncs{OnMessageFunc: o.onMessage}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx := context.Background()

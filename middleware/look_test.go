@@ -593,7 +593,7 @@ func TestPA4WhatHangsHoldsUpNobodyElse(t *testing.T) {
 					r.sayOn(t, "badchannel", fmt.Sprint("bad", i))
 				}
 				hangs.Store(true)
-				const healthy = 500
+				const healthy = 150
 				for i := range healthy {
 					time.Sleep(time.Second)
 					r.say(t, fmt.Sprint(i))

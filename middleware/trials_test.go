@@ -805,9 +805,11 @@ func TestADeadlineThatTheRecordKnowsStays(t *testing.T) {
 		first.say(t, "a")
 		time.Sleep(time.Minute)
 		s.timeout = 2 * time.Minute
-		memory, fails := s.storage, true
+		memory := s.storage
+		var fails atomic.Bool
+		fails.Store(true)
 		s.storage = &statetest.Faults{Storage: memory, Before: func(_ context.Context, call statetest.Call) error {
-			if call.Op == statetest.Write && fails {
+			if call.Op == statetest.Write && fails.Load() {
 				return errors.New("away")
 			}
 			return nil
@@ -816,7 +818,7 @@ func TestADeadlineThatTheRecordKnowsStays(t *testing.T) {
 		if second.try(t, "a") == nil { // it has armed for two minutes from now
 			t.Error("the turn has not failed")
 		}
-		fails = false
+		fails.Store(false)
 		if err := first.sessions.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -760,6 +760,62 @@ func TestPB10ANoticeThatIsRefusedIsToldWithTheNextMessage(t *testing.T) {
 	}
 }
 
+// TestADeliveryThatIsRepeatedLateEndsNothingTwice: the first one has ended the session,
+// and come to nothing else.
+func TestADeliveryThatIsRepeatedLateEndsNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		ends := 0
+		r := s.start(t, middleware.SessionsOptions{OnEnd: func(context.Context, *bot.Turn, middleware.Expiry) { ends++ }})
+		if err := r.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.say(t, "a")
+		time.Sleep(2 * timeout)
+		s.channel.take()
+		deliver := func(h bot.Handler) error {
+			a := message("hi")
+			a.ID, a.Conversation.ID = "m1", "a"
+			return r.adapter.Process(t.Context(), a, h)
+		}
+		s.channel.fail = func(schema.Activity) error { return sendError{refused: true} }
+		if deliver(func(context.Context, *bot.Turn) error { return errors.New("fails") }) == nil {
+			t.Error("the turn has not failed")
+		}
+		s.channel.fail = nil
+		time.Sleep(2 * timeout)
+		if err := deliver(func(ctx context.Context, _ *bot.Turn) error { return r.count.Set(ctx, 1) }); err != nil {
+			t.Error(err)
+		}
+		if texts := only(s.channel); !slices.Equal(texts, []string{notice}) || ends != 1 {
+			t.Errorf("sent were %q, and the session has ended %d times", texts, ends)
+		}
+		time.Sleep(timeout / 2)
+		r.say(t, "a")
+		if texts := only(s.channel); !slices.Equal(texts, []string{"message 2"}) {
+			t.Errorf("sent were %q", texts)
+		}
+	})
+}
+
+// TestAHandlerThatPanicsIsNoReasonToTellTwice what was told on return.
+func TestAHandlerThatPanicsIsNoReasonToTellTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		r := s.start(t, middleware.SessionsOptions{}, silently)
+		r.say(t, "a")
+		time.Sleep(2 * timeout)
+		s.channel.take()
+		if r.process(t, "a", func(context.Context, *bot.Turn) error { panic("ouch") }) == nil {
+			t.Error("the turn has not failed")
+		}
+		r.say(t, "a")
+		if texts := only(s.channel); !slices.Equal(texts, []string{notice, "message 1"}) {
+			t.Errorf("sent were %q", texts)
+		}
+	})
+}
+
 // TestATurnThatOutlastsItsSessionLeavesNothing, though the session had no state that
 // could be cleared.
 func TestATurnThatOutlastsItsSessionLeavesNothing(t *testing.T) {

@@ -338,6 +338,10 @@ func (v *visit) judge(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if v.isOf(found.Open) && len(verdict.Fired) > 0 {
+			// The input that has been silent for so long is this one.
+			verdict = policy.Verdict{Cause: verdict.Cause, Place: at, Next: v.now}
+		}
 		if v.next = verdict.Next; found.Open != nil && found.Open.Action != (policy.Action{}) {
 			v.next = v.now
 		}
@@ -424,7 +428,7 @@ func (v *visit) leave(o *policy.Open) {
 func (v *visit) store(verdict policy.Verdict, found policy.Record) change {
 	fires := len(verdict.Fired) > 0
 	return func(r policy.Record) policy.Record {
-		if o := r.Open; o != nil && v.isOf(o) {
+		if v.isOf(r.Open) {
 			return r // from a turn that came to nothing
 		}
 		r = v.rules.Apply(r, verdict, v.now)
@@ -451,7 +455,7 @@ func (v *visit) store(verdict policy.Verdict, found policy.Record) change {
 
 // isOf reports whether o was decided in a turn of the same activity of the user's.
 func (v *visit) isOf(o *policy.Open) bool {
-	return v.input && o.Activity != "" && o.Activity == v.turn.Activity.ID
+	return v.input && o != nil && o.Activity != "" && o.Activity == v.turn.Activity.ID
 }
 
 // commit stores a verdict and the input at once, under the version that was judged.
@@ -507,8 +511,16 @@ func (v *visit) ended(ctx context.Context, verdict policy.Verdict, found policy.
 
 // handle runs the handler.
 func (v *visit) handle(ctx context.Context, next bot.Handler) error {
+	ended := false
+	defer func() {
+		if !ended { // by a panic; what was sent stays sent
+			v.keepSent(ctx)
+		}
+	}()
 	defer v.storeBeside(ctx)()
-	return next(ctx, v.turn)
+	err := next(ctx, v.turn)
+	ended = true
+	return err
 }
 
 // storeBeside stores input that was not stored before the handler beside it, if the

@@ -596,30 +596,46 @@ func TestPB9WhoWritesWhileTheyAreToldIsToldSomehow(t *testing.T) {
 // about to, and leaves the deadline to them.
 func TestAnActivityThatArrivesWhileTheUserIsToldTellsThemNothing(t *testing.T) {
 	for _, once := range []bool{false, true} {
-		bubble(t, fmt.Sprint("at most once ", once), func(t *testing.T) {
-			s := newShared()
-			s.channel.hang = func(ctx context.Context, a schema.Activity) error {
-				if a.Text == farewell {
-					time.Sleep(5 * time.Second)
+		for _, waited := range []time.Duration{0, time.Minute} {
+			bubble(t, fmt.Sprintf("at most once %v, the look has waited for %v", once, waited), func(t *testing.T) {
+				s := newShared()
+				s.channel.hang = func(ctx context.Context, a schema.Activity) error {
+					if a.Text == farewell {
+						time.Sleep(5 * time.Second)
+					}
+					return ctx.Err()
 				}
-				return ctx.Err()
-			}
-			one := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
-			two := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
-			if err := two.sessions.Close(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			one.say(t, "a")
-			s.channel.take()
-			time.Sleep(timeout + time.Second)
-			if err := two.event(t, "a", silent); err != nil {
-				t.Error(err)
-			}
-			time.Sleep(time.Minute)
-			expect(t, s.channel, "30m5s a: Goodbye.")
-			two.say(t, "a")
-			expect(t, s.channel, "31m1s a: message 1")
-		})
+				one := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
+				two := s.start(t, middleware.SessionsOptions{AtMostOnce: once})
+				if err := two.sessions.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				one.say(t, "a")
+				s.channel.take()
+				time.Sleep(timeout - time.Second)
+				var turn sync.WaitGroup
+				turn.Go(func() {
+					if err := one.event(t, "a", one.setAfter(waited+time.Second, "event")); err != nil {
+						t.Error(err)
+					}
+				})
+				time.Sleep(waited + 2*time.Second)
+				turn.Wait()
+				if err := two.event(t, "a", silent); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Minute)
+				two.say(t, "a")
+				want := []string{farewell, "message 1"}
+				texts := only(s.channel)
+				if once && waited > 0 && texts[0] == notice { // the turn has armed the deadline anew, which ended the look
+					want[0] = notice
+				}
+				if !slices.Equal(texts, want) {
+					t.Errorf("sent were %q", texts)
+				}
+			})
+		}
 	}
 }
 

@@ -370,7 +370,7 @@ func (v *visit) judge(ctx context.Context) error {
 			}
 		}
 		v.fired, v.of = verdict.Fired, found.Session
-		if o := found.Open; o != nil && !fires && !v.isOf(o) && v.now.Sub(o.At) < soon {
+		if o := found.Open; o != nil && !fires && !v.isOf(o) && time.Since(o.At) < soon {
 			v.leave(o)
 		}
 		v.ended(ctx, verdict, found)
@@ -427,11 +427,12 @@ func (v *visit) leave(o *policy.Open) {
 // store returns the change that stores a verdict on the record that was found.
 func (v *visit) store(verdict policy.Verdict, found policy.Record) change {
 	fires := len(verdict.Fired) > 0
+	decided := time.Now() // the turn may have waited since it arrived
 	return func(r policy.Record) policy.Record {
 		if v.isOf(r.Open) {
 			return r // from a turn that came to nothing
 		}
-		r = v.rules.Apply(r, verdict, v.now)
+		r = v.rules.Apply(r, verdict, decided)
 		if r.Open == nil {
 			return r
 		}

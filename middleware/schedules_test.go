@@ -38,7 +38,7 @@ import (
 // reads is moved by that, and what it writes moved back, which is the same to it.
 // What cannot be varied so is how fast a clock runs, and two clocks within one turn.
 
-var schedules = flag.Int("schedules", 1000, "how many random schedules are played")
+var schedules = flag.Int("schedules", 500, "how many random schedules are played")
 
 const (
 	atOnce  = 10 // schedules in one world

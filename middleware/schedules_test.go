@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"regexp"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,7 +40,7 @@ import (
 // reads is moved by that, and what it writes moved back, which is the same to it.
 // What cannot be varied so is how fast a clock runs, and two clocks within one turn.
 
-var schedules = flag.Int("schedules", 500, "how many random schedules are played")
+var schedules = flag.Int("schedules", 0, "how many random schedules are played; 0 for 1000, or 200 with the race detector")
 
 const (
 	atOnce  = 10 // schedules in one world
@@ -48,12 +50,25 @@ const (
 )
 
 func TestRandomSchedules(t *testing.T) {
-	for seed := range uint64(*schedules / atOnce) {
+	n := *schedules
+	if n == 0 {
+		n = 1000
+		if racing() {
+			n = 200
+		}
+	}
+	for seed := range uint64(n / atOnce) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { newWorld(t, seed).play() })
 		})
 	}
+}
+
+// racing reports whether the race detector watches, which takes five times as long.
+func racing() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // A world is what replicas share, and what is known of it.

@@ -283,6 +283,15 @@ func (r *replica) event(t *testing.T, conversation string, h bot.Handler) error 
 	}, h)
 }
 
+// push has the program write to a conversation, in the middle of whatever runs.
+func (r *replica) push(t *testing.T, conversation string) error {
+	return r.adapter.ProactiveMessage(t.Context(), referenceTo(conversation), activity.HandlerFuncs{
+		OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) {
+			return schema.Activity{Type: schema.Message, Text: "push"}, nil
+		},
+	})
+}
+
 // setAfter returns a handler that reads the conversation, waits, and sets a property.
 func (r *replica) setAfter(wait time.Duration, name string) bot.Handler {
 	property := state.NewProperty[bool](r.scope, name)
@@ -382,6 +391,8 @@ func TestPB5NothingFiresInARunningTurn(t *testing.T) {
 		{11 * time.Second, time.Minute, "event"},
 		{time.Second, time.Minute, "continue"},
 		{100 * time.Second, 110 * time.Second, "continue"},
+		{time.Second, time.Minute, "push"},
+		{11 * time.Second, time.Minute, "push"},
 		{time.Second, time.Minute, "message"},
 		{11 * time.Second, time.Minute, "message"},
 		{11 * time.Second, time.Minute, "event, and one that writes as the turn begins"},
@@ -415,6 +426,9 @@ func TestPB5NothingFiresInARunningTurn(t *testing.T) {
 				err = two.event(t, "a", silent)
 			case "continue":
 				err = two.adapter.Continue(t.Context(), referenceTo("a"), two.setAfter(0, "reminded"))
+			case "push": // beside the turn, at its own replica
+				err = one.push(t, "a")
+				want = append(want, "push")
 			case "message":
 				err = two.try(t, "a")
 				want = append(want, "message 2")
@@ -656,9 +670,7 @@ func TestAnActivityThatFindsTheEndTellsTheUserOnce(t *testing.T) {
 			time.Sleep(2 * time.Minute)
 			var err error
 			if what == "push" {
-				err = two.adapter.ProactiveMessage(t.Context(), referenceTo("a"), activity.HandlerFuncs{OnMessageFunc: func(*activity.TurnContext) (schema.Activity, error) {
-					return schema.Activity{Type: schema.Message, Text: "push"}, nil
-				}})
+				err = two.push(t, "a")
 			} else {
 				err = two.event(t, "a", func(ctx context.Context, turn *bot.Turn) error {
 					_, err := turn.SendText(ctx, "push")
@@ -1059,4 +1071,101 @@ func TestT4EachFiringIsALine(t *testing.T) {
 		}
 		lines("level=INFO msg=fired" + who + " rule=idle session=" + old + " due=2000-01-01T01:01:00.000Z late=1s outcome=\"on input\" kind=ended")
 	})
+}
+
+// TestABotThatWasRemovedTellsNobody: neither what is due later nor what is open, until
+// somebody writes again.
+func TestABotThatWasRemovedTellsNobody(t *testing.T) {
+	for name, removal := range map[string]schema.Activity{
+		"removed":   {Type: schema.InstallationUpdate, Action: "remove"},
+		"upgraded":  {Type: schema.InstallationUpdate, Action: "remove-upgrade"},
+		"no member": {Type: schema.ConversationUpdate, MembersRemoved: []schema.ChannelAccount{{ID: "u2"}, {ID: "bot"}}},
+	} {
+		for _, after := range []time.Duration{time.Minute, timeout + time.Second} {
+			bubble(t, fmt.Sprint(name, " after ", after), func(t *testing.T) {
+				s := newShared()
+				var away atomic.Bool
+				s.channel.fail = func(schema.Activity) error {
+					if away.Load() {
+						return sendError{refused: true}
+					}
+					return nil
+				}
+				r := s.start(t, middleware.SessionsOptions{})
+				r.say(t, "a")
+				s.channel.take()
+				away.Store(true)
+				time.Sleep(after)
+				removal.ChannelID, removal.ServiceURL = "test", "https://test/"
+				removal.Conversation.ID, removal.From.ID, removal.Recipient.ID = "a", "u1", "bot"
+				if err := r.adapter.Process(t.Context(), removal, silent); err != nil {
+					t.Error(err)
+				}
+				away.Store(false)
+				if document := s.document(t, "a"); strings.Contains(document, "count") || strings.Contains(document, "reference") {
+					t.Errorf("stored is %s", document)
+				}
+				time.Sleep(24*time.Hour - time.Minute)
+				expect(t, s.channel)
+				expectNone(t, s.store)
+				r.say(t, "a")
+				if texts := only(s.channel); !slices.Equal(texts, []string{"message 1"}) {
+					t.Errorf("sent were %q", texts)
+				}
+				time.Sleep(timeout)
+				if texts := only(s.channel); !slices.Equal(texts, []string{farewell}) {
+					t.Errorf("sent were %q", texts)
+				}
+			})
+		}
+	}
+	bubble(t, "another member is no bot", func(t *testing.T) {
+		s := newShared()
+		r := s.start(t, middleware.SessionsOptions{})
+		r.say(t, "a")
+		s.channel.take()
+		if err := r.adapter.Process(t.Context(), schema.Activity{
+			Type: schema.ConversationUpdate, MembersRemoved: []schema.ChannelAccount{{ID: "u2"}}, ChannelID: "test", ServiceURL: "https://test/",
+			Conversation: schema.ConversationAccount{ID: "a"}, From: schema.ChannelAccount{ID: "u1"}, Recipient: schema.ChannelAccount{ID: "bot"},
+		}, silent); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(timeout)
+		expect(t, s.channel, "30m0s a: Goodbye.")
+	})
+}
+
+// TestAClockThatWasAheadIsBounded: what it has recorded counts as now if it is more
+// than ten seconds from now, and is warned of.
+func TestAClockThatWasAheadIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		ahead time.Duration
+		ends  time.Duration // after the next look
+		warns bool
+	}{
+		{10 * time.Second, timeout + 10*time.Second, false},
+		{10*time.Second + tick, timeout, true},
+		{1000 * time.Hour, timeout, true},
+	} {
+		bubble(t, fmt.Sprint(test.ahead), func(t *testing.T) {
+			s := newShared()
+			r := s.start(t, middleware.SessionsOptions{})
+			r.say(t, "a")
+			document := s.document(t, "a")
+			now, ahead := time.Now().UTC().Format(time.RFC3339Nano), time.Now().Add(test.ahead).UTC().Format(time.RFC3339Nano)
+			document = strings.NewReplacer(`"lastAccessed":"`+now, `"lastAccessed":"`+ahead, `"began":"`+now, `"began":"`+ahead).Replace(document)
+			if _, err := s.storage.Write(t.Context(), map[string]state.Item{"test/conversations/a": {Value: json.RawMessage(document)}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.event(t, "a", silent); err != nil {
+				t.Fatal(err)
+			}
+			s.channel.take()
+			time.Sleep(test.ends)
+			expect(t, s.channel, fmt.Sprint(test.ends, " a: Goodbye."))
+			if warned := strings.Contains(r.log.String(), "a clock is or was ahead"); warned != test.warns {
+				t.Errorf("warned %v: %s", warned, r.log)
+			}
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,17 +23,22 @@ func (l lastAccessed) MarshalJSON() ([]byte, error) {
 // without a zone (.NET, JavaScript; UTC if there is none), or a number of
 // seconds since 1970 (Python).
 func (l *lastAccessed) UnmarshalJSON(data []byte) error {
-	if seconds, err := strconv.ParseFloat(string(data), 64); err == nil {
-		if math.Abs(seconds) > 1e12 { // about the year 33658; more would overflow
+	text, quoted := strings.CutPrefix(string(data), `"`)
+	switch {
+	case !quoted:
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.Abs(seconds) > 1e12 { // about the year 33658; more would overflow
 			return errNoTime
 		}
 		sec, frac := math.Modf(seconds)
 		l.Time = time.Unix(int64(sec), int64(frac*1e9)).UTC()
 		return nil
-	}
-	var text string
-	if json.Unmarshal(data, &text) != nil {
-		return errNoTime
+	case strings.Contains(text, `\`):
+		if json.Unmarshal(data, &text) != nil {
+			return errNoTime
+		}
+	default:
+		text = strings.TrimSuffix(text, `"`)
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00"} {
 		if t, err := time.Parse(layout, text); err == nil {

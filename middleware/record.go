@@ -12,9 +12,7 @@ import (
 // and the rest. What cannot be used counts as not there, and is the error.
 func decodeRecord(values []json.RawMessage) (r policy.Record, err error) {
 	if values[1] != nil {
-		if e := json.Unmarshal(values[1], &r); e != nil {
-			r, err = policy.Record{}, fmt.Errorf("%s: %w", recordProperty, e)
-		}
+		r, err = unmarshalRecord(values[1])
 	}
 	if values[0] != nil {
 		var last lastAccessed
@@ -24,6 +22,14 @@ func decodeRecord(values []json.RawMessage) (r policy.Record, err error) {
 		r.Input = last.Time
 	}
 	return r, err
+}
+
+// unmarshalRecord stands alone because its record is on the heap.
+func unmarshalRecord(data json.RawMessage) (r policy.Record, err error) {
+	if err := json.Unmarshal(data, &r); err != nil {
+		return policy.Record{}, fmt.Errorf("%s: %w", recordProperty, err)
+	}
+	return r, nil
 }
 
 // encodeRecord puts r in the place of what is stored. What has not changed stays as

@@ -77,11 +77,10 @@ type visit struct {
 	mu      sync.Mutex
 	at      policy.Place
 	changes []change
-	sent    []change          // those that must be stored even if the handler fails
-	only    int               // if not 0, so many changes are stored, and the others are not yet
-	record  policy.Record     // with the changes
-	written []json.RawMessage // what was computed last, with
-	in      int               // so many of the changes in it
+	sent    []change      // those that must be stored even if the handler fails
+	only    int           // if not 0, so many changes are stored, and the others are not yet
+	record  policy.Record // with the changes
+	last    computed
 }
 
 // A change is what a turn does to a record. Applied to a record that has it
@@ -152,7 +151,7 @@ func (v *visit) find(ctx context.Context) (policy.Record, error) {
 func (v *visit) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.changes, v.sent, v.only, v.written, v.in = nil, nil, 0, nil, 0
+	v.changes, v.sent, v.only, v.last = nil, nil, 0, computed{}
 }
 
 // current returns the record with the changes.
@@ -166,21 +165,39 @@ func (v *visit) current() policy.Record {
 func (v *visit) update(values []json.RawMessage) (expires time.Time, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	in := 0
-	if v.written != nil && slices.EqualFunc(values, v.written, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
-		in = v.in // so many are stored
+	last, in := v.last, 0
+	if last.isFrom(last.to, values) {
+		in = last.out // so many of the changes are stored
 	}
 	out := len(v.changes)
 	if v.only > 0 {
 		out = max(in, v.only)
 	}
+	if last.isFrom(last.from, values) && last.in == in && last.out == out {
+		copy(values, last.to[:])
+		return last.expires, nil
+	}
+	now := computed{from: [2]json.RawMessage(values), in: in, out: out}
 	stored, _ := decodeRecord(values) // find has warned of what is wrong with it
 	r := apply(stored, v.changes[in:out])
 	if err := encodeRecord(values, r, stored); err != nil {
 		return time.Time{}, err
 	}
-	v.record, v.written, v.in = apply(r, v.changes[out:]), slices.Clone(values), out
-	return v.expires(r), nil
+	now.to, now.expires = [2]json.RawMessage(values), v.expires(r)
+	v.record, v.last = apply(r, v.changes[out:]), now
+	return now.expires, nil
+}
+
+// computed is what update has computed: from what was stored, with the changes from
+// in to out.
+type computed struct {
+	from, to [2]json.RawMessage
+	in, out  int
+	expires  time.Time
+}
+
+func (c *computed) isFrom(have [2]json.RawMessage, values []json.RawMessage) bool {
+	return c.out > 0 && bytes.Equal(have[0], values[0]) && bytes.Equal(have[1], values[1])
 }
 
 func apply(r policy.Record, changes []change) policy.Record {
@@ -591,7 +608,7 @@ func (v *visit) storeOnly(n int) {
 // keepSent stores what was sent in a turn that has failed.
 func (v *visit) keepSent(ctx context.Context) {
 	v.mu.Lock()
-	v.changes, v.written, v.in = v.sent, nil, 0
+	v.changes, v.last = v.sent, computed{}
 	v.mu.Unlock()
 	if len(v.sent) == 0 {
 		return

@@ -46,8 +46,8 @@ if [ "${1-}" = all ]; then
 	expiry='an_expired_item_leaves_room_for_ETagNone|an_expired_item_has_no_tag|a_refused_write_leaves_the_TTL_alone|a_rewrite_may_shorten_the_TTL|each_item_of_a_batch_has_its_own_TTL|an_item_is_there_until_its_TTL_has_passed|a_rewrite_starts_the_TTL_anew'
 	go test -race -short -tags interop -skip "^TestContractOnVercel$/^contract$/^($expiry)$" ./interop/...
 
-	step "20 000 random schedules of three replicas (2 min)"
-	go test -run '^TestRandomSchedules$' ./middleware -schedules 20000
+	step "20 000 random schedules of three replicas, and a crash at each step (2 min)"
+	go test -run '^(TestRandomSchedules|TestACrashAtAnyStep)$' ./middleware -schedules 20000 -crashes
 
 	step "replicas on the same documents, while answers are lost (2 min)"
 	go test -run '^TestI1Chaos$' -v ./cosmos -chaos 20s | grep -v '^=== '

@@ -436,6 +436,7 @@ func TestAnotherScopeThatExpiresTooIsLeftAlone(t *testing.T) {
 
 // TestWhoWritesIsArmedAnew, whatever has become of a deadline that came due.
 func TestWhoWritesIsArmedAnew(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		away time.Duration // how long the storage is, from when the deadline comes due
@@ -563,6 +564,7 @@ func TestRedeliveriesKeepThePace(t *testing.T) {
 // hangs, or of a partition of the storage that hangs, come due a moment before
 // those of others, again and again.
 func TestPA4WhatHangsHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	for name, hang := range map[string]func(s *shared, hangs *atomic.Bool){
 		"a channel": func(s *shared, hangs *atomic.Bool) {
 			s.channel.hang = func(ctx context.Context, a schema.Activity) error {
@@ -743,6 +745,7 @@ func TestP13ABurstKeepsThePaceOfTheChannel(t *testing.T) {
 // TestABacklogDelaysNobody: after an outage, those that come due are told at
 // once, while those that are late are told at half the pace.
 func TestABacklogDelaysNobody(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		first := s.start(t, middleware.SessionsOptions{}, silently)

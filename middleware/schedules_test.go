@@ -40,7 +40,10 @@ import (
 // reads is moved by that, and what it writes moved back, which is the same to it.
 // What cannot be varied so is how fast a clock runs, and two clocks within one turn.
 
-var schedules = flag.Int("schedules", 0, "how many random schedules are played; 0 for 1000, or 200 with the race detector")
+var (
+	schedules = flag.Int("schedules", 0, "how many random schedules are played; 0 for 1000, or 200 with the race detector")
+	crashes   = flag.Bool("crashes", false, "end a process at each step on each store, and not only in memory")
+)
 
 const (
 	atOnce  = 10 // schedules in one world

@@ -58,6 +58,7 @@ func only(c *channel) []string {
 // TestPA1AHandlerThatClearsItsScope, as for "/restart", and asks its first question
 // anew, leaves the conversation as mortal as it was.
 func TestPA1AHandlerThatClearsItsScope(t *testing.T) {
+	t.Parallel()
 	for name, restart := range map[string]func(context.Context, *state.Scope) error{
 		"Clear":  func(ctx context.Context, s *state.Scope) error { return s.Clear(ctx) },
 		"Delete": func(ctx context.Context, s *state.Scope) error { return s.Delete(ctx) },
@@ -121,6 +122,7 @@ func TestPA2AHandlerThatLoadsItsScopeExtendsTheConversation(t *testing.T) {
 // TestPA3ASlowArmLeavesNobodyWithoutADeadline: one call in a thousand takes 3 s,
 // while a hundred conversations a second begin.
 func TestPA3ASlowArmLeavesNobodyWithoutADeadline(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		memory := s.store
@@ -307,6 +309,7 @@ func (r *replica) setAfter(wait time.Duration, name string) bot.Handler {
 // TestPB2AMergedSaveKeepsTheTimeToLive: a turn that has read the conversation before
 // its first message, and saves after it, lets it live for as long as the message does.
 func TestPB2AMergedSaveKeepsTheTimeToLive(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		s.timeout = 2 * 24 * time.Hour
@@ -1076,6 +1079,7 @@ func TestT4EachFiringIsALine(t *testing.T) {
 // TestABotThatWasRemovedTellsNobody: neither what is due later nor what is open, until
 // somebody writes again.
 func TestABotThatWasRemovedTellsNobody(t *testing.T) {
+	t.Parallel()
 	for name, removal := range map[string]schema.Activity{
 		"removed":   {Type: schema.InstallationUpdate, Action: "remove"},
 		"upgraded":  {Type: schema.InstallationUpdate, Action: "remove-upgrade"},

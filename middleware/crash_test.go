@@ -14,7 +14,6 @@ import (
 	"github.com/infracloudio/msbotbuilder-go/schema"
 
 	"github.com/botlapse/botlapse/bot"
-	"github.com/botlapse/botlapse/cosmos"
 	"github.com/botlapse/botlapse/cosmos/cosmostest"
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/middleware"
@@ -168,17 +167,9 @@ func TestACrashAtAnyStep(t *testing.T) {
 func newCosmos(t *testing.T) (first, second *shared) {
 	server := cosmostest.New()
 	open := func() *shared {
-		account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: server})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(account.Close)
-		initializer := &cosmos.Initializer{Account: account, Database: "bot", Conversation: "conversations", User: "users", Deadlines: "deadlines", TimeToLive: -1, CreateDatabase: true}
-		if err := initializer.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 		s := newShared()
-		s.storage, s.store = cosmos.New(account, "bot", "conversations", nil), cosmos.NewDeadlines(account, "bot", "deadlines", nil)
+		storage, queue := openCosmos(t, server)
+		s.storage, s.store = storage, queue("")
 		return s
 	}
 	first, second = open(), open()

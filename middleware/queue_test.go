@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,7 +36,15 @@ func openBolt(t testing.TB, path string) *bolt.Storage {
 // missing.
 func openCosmos(t testing.TB, server *cosmostest.Server) (state.Storage, func(queue string) deadline.Store) {
 	t.Helper()
-	account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: server})
+	return openCosmosThrough(t, server, server)
+}
+
+// openCosmosThrough has the requests made by a transport of the server's.
+func openCosmosThrough(t testing.TB, server *cosmostest.Server, transport interface {
+	Do(*http.Request) (*http.Response, error)
+}) (state.Storage, func(queue string) deadline.Store) {
+	t.Helper()
+	account, err := cosmos.NewAccount(server.Endpoint(), &cosmos.AccountOptions{Key: server.Key, Transport: transport})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -551,27 +551,27 @@ func (v *visit) storeBeside(ctx context.Context) (stop func()) {
 	if !v.input || input == 0 || v.next.IsZero() || v.next.Sub(v.now) > v.turnTimeout() {
 		return func() {}
 	}
-	over := make(chan struct{})
-	var storing sync.WaitGroup
-	storing.Go(func() {
-		for wait := long; ; wait = time.Second {
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-over:
-				timer.Stop()
-				return
-			}
+	over, stored := make(chan struct{}), make(chan struct{})
+	timer := time.AfterFunc(long, func() {
+		defer close(stored)
+		for {
 			err := v.storeInput(ctx, input)
 			if err == nil {
 				return
 			}
 			v.warn(ctx, "input could not be stored beside its turn", err)
+			select {
+			case <-time.After(time.Second):
+			case <-over:
+				return
+			}
 		}
 	})
 	return func() {
 		close(over)
-		storing.Wait()
+		if !timer.Stop() {
+			<-stored
+		}
 	}
 }
 

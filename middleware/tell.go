@@ -11,6 +11,7 @@ import (
 	"github.com/botlapse/botlapse/bot"
 	"github.com/botlapse/botlapse/internal/wire"
 	"github.com/botlapse/botlapse/policy"
+	"github.com/botlapse/botlapse/state"
 )
 
 // welcome tells the user what is to be told with their input.
@@ -125,6 +126,13 @@ func (v *visit) do(ctx context.Context) error {
 			}
 			o.Action.Say = ""
 		})
+		if v.look == nil { // the handler may take long, and a look would tell it again
+			if err := v.books.Commit(ctx); err == nil {
+				v.forget()
+			} else if !errors.Is(err, state.ErrConflict) {
+				v.warn(ctx, "what was told could not be stored yet", err)
+			}
+		}
 	}
 	if open.Action.Ask {
 		if over := v.askAgain(ctx, open); !over {
@@ -176,7 +184,9 @@ func (v *visit) changeOpen(open *policy.Open, change func(r *policy.Record, o *p
 		if r.Open != nil && r.Open.At.Equal(open.At) {
 			o := *r.Open
 			r.Open = &o
-			change(&r, &o)
+			if change(&r, &o); o.Action == (policy.Action{}) {
+				r = r.Done(o, false)
+			}
 		}
 		return r
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/botlapse/botlapse/deadline"
 	"github.com/botlapse/botlapse/internal/redact"
 	"github.com/botlapse/botlapse/middleware"
+	"github.com/botlapse/botlapse/policy"
 	"github.com/botlapse/botlapse/state"
 	"github.com/botlapse/botlapse/state/statetest"
 )
@@ -1172,4 +1173,66 @@ func TestAClockThatWasAheadIsBounded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// places are dialogs of which there is one, and its state a property.
+type places struct {
+	middleware.Dialogs
+	under *state.Property[string]
+	begun atomic.Int64
+}
+
+func (p *places) Place(ctx context.Context) (at policy.Place, err error) {
+	under, ok, err := p.under.Get(ctx)
+	if ok {
+		at.Path = []string{under}
+	}
+	return at, err
+}
+
+func (p *places) Question(context.Context, *bot.Turn) (policy.Question, error) {
+	return policy.Question{}, nil
+}
+
+func (p *places) Goto(ctx context.Context, _ *bot.Turn, open policy.Open, _ json.RawMessage) (bool, error) {
+	p.begun.Add(1)
+	return true, p.under.Set(ctx, open.Action.Goto)
+}
+
+// TestADialogIsBegunWithTheTurnThatIsSaved: what an activity has found due is to say
+// something and to begin a dialog. Its turn fails: what is said stays said, and the
+// dialog is begun by another turn.
+func TestADialogIsBegunWithTheTurnThatIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		conversation := state.NewConversation(s.storage)
+		dialogs := &places{under: state.NewProperty[string](conversation, "under")}
+		rules, err := policy.New(policy.Rule{Name: "help", After: timeout, Do: policy.Action{Say: nudge, Goto: "help"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions := middleware.NewSessions(conversation, rules, &middleware.SessionsOptions{Deadlines: s.store, Dialogs: dialogs})
+		r := &replica{channel: s.channel, scope: conversation, sessions: sessions}
+		r.adapter = bot.NewAdapter(s.channel, middleware.AutoSave(conversation), sessions.Middleware)
+		r.adapter.Logger = slog.New(slog.DiscardHandler)
+		if err := r.process(t, "a", silent); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(timeout)
+		if r.event(t, "a", func(context.Context, *bot.Turn) error { return errors.New("fails") }) == nil {
+			t.Error("the turn has not failed")
+		}
+		if document := s.document(t, "a"); strings.Contains(document, "under") || !strings.Contains(document, `"open"`) {
+			t.Errorf("stored is %s", document)
+		}
+		sessions.Start(r.adapter)
+		defer sessions.Close(context.Background())
+		time.Sleep(time.Minute)
+		if texts := only(s.channel); !slices.Equal(texts, []string{nudge}) {
+			t.Errorf("sent were %q", texts)
+		}
+		if document := s.document(t, "a"); !strings.Contains(document, `"under":"help"`) || strings.Contains(document, `"open"`) || dialogs.begun.Load() != 2 {
+			t.Errorf("begun %d times, stored is %s", dialogs.begun.Load(), document)
+		}
+	})
 }

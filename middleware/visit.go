@@ -265,12 +265,6 @@ func (v *visit) before(ctx context.Context) error {
 	}
 	if err := do(ctx); err != nil {
 		return err
-	} else if v.told && v.look == nil { // the handler may take long, and a look would tell it again
-		if err := v.books.Commit(ctx); err == nil {
-			v.forget()
-		} else if !errors.Is(err, state.ErrConflict) {
-			v.warn(ctx, "what was told could not be stored yet", err)
-		}
 	}
 	v.logFired(ctx)
 	return nil
@@ -355,10 +349,6 @@ func (v *visit) judge(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if v.isOf(found.Open) && len(verdict.Fired) > 0 {
-			// The input that has been silent for so long is this one.
-			verdict = policy.Verdict{Cause: verdict.Cause, Place: at, Next: v.now}
-		}
 		if v.next = verdict.Next; found.Open != nil && found.Open.Action != (policy.Action{}) {
 			v.next = v.now
 		}
@@ -407,6 +397,10 @@ func (v *visit) verdict(ctx context.Context, found policy.Record, at policy.Plac
 	}
 	v.held = false
 	verdict := v.rules.Due(found, at, v.now, cause)
+	if len(verdict.Fired) > 0 && v.isOf(found.Open) {
+		// The input that has been silent for so long is this one.
+		return policy.Verdict{Cause: cause, Place: at, Next: v.now}, nil
+	}
 	if len(verdict.Fired) > 0 && v.options.Before != nil {
 		f := v.ask(ctx, verdict)
 		verdict.Action.Say, verdict.Action.OnReturn = f.Say, f.OnReturn

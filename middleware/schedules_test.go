@@ -92,7 +92,7 @@ type world struct {
 
 	mu       sync.Mutex
 	hosts    []*host
-	number   int  // of hosts that there were
+	number   int  // of hosts and lives that there were
 	calm     bool // nothing is wrong any more
 	talks    map[string]*talk
 	sequence map[string]uint64 // of calls
@@ -100,17 +100,18 @@ type world struct {
 
 // A talk is what is known of one conversation.
 type talk struct {
-	id       string
-	lines    []string // what happened
-	versions []*version
-	arrivals map[int64]bool     // of user input, on the clock of the replica
-	over     map[string]bool    // sessions, and lives of the state
-	told     map[int64]int      // how many ends the program may still be told of, by the last input
-	ends     []time.Time        // when a session ended
-	running  map[string]running // turns of user input
-	turns    []ran              // of user input that have succeeded
-	sends    []said
-	unarmed  bool // the last Arm has failed, and who would make up for it is gone
+	id        string
+	lines     []string // what happened
+	versions  []*version
+	arrivals  map[int64]bool     // of user input, on the clock of the replica
+	inSession map[int64]bool     // of these, those that arrived in a session
+	over      map[string]bool    // sessions, and lives of the state
+	told      map[int64]int      // how many ends the program may still be told of, by the last input
+	ends      []time.Time        // when a session ended
+	running   map[string]running // turns of user input
+	turns     []ran              // of user input that have succeeded
+	sends     []said
+	unarmed   bool // the last Arm has failed, and who would make up for it is gone
 }
 
 // A version of a document that was stored.
@@ -141,7 +142,7 @@ type running struct {
 }
 
 type said struct {
-	at   time.Time
+	at   time.Time // when the send began
 	text string
 }
 
@@ -166,7 +167,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 func (w *world) talk(id string) *talk {
 	c := w.talks[id]
 	if c == nil {
-		c = &talk{id: id, arrivals: make(map[int64]bool), over: make(map[string]bool), told: make(map[int64]int), running: make(map[string]running)}
+		c = &talk{id: id, arrivals: make(map[int64]bool), inSession: make(map[int64]bool), over: make(map[string]bool), told: make(map[int64]int), running: make(map[string]running)}
 		w.talks[id] = c
 	}
 	return c
@@ -363,12 +364,12 @@ func (h *host) Settle(ctx context.Context, c deadline.Claim, o deadline.Outcome)
 func (h *host) All(ctx context.Context) iter.Seq2[deadline.Entry, error] { return h.store.All(ctx) }
 
 func (h *host) SendActivity(ctx context.Context, a schema.Activity) (string, error) {
-	arrived := false
+	arrived, began := false, time.Now()
 	err := h.call(ctx, "send", a.Conversation.ID, func() error {
 		arrived = true
 		c := h.talk(a.Conversation.ID)
 		c.note(h.world, "%s: says %q", h.name, a.Text)
-		c.sends = append(c.sends, said{time.Now(), a.Text})
+		c.sends = append(c.sends, said{began, a.Text})
 		return nil
 	})
 	h.mu.Lock()
@@ -379,7 +380,7 @@ func (h *host) SendActivity(ctx context.Context, a schema.Activity) (string, err
 		err = refused
 	}
 	if err != nil && a.Text == notice && (err == refused && refused.permanent || err != refused && h.once) {
-		c.sends = append(c.sends, said{time.Now(), notice}) // it is not told again
+		c.sends = append(c.sends, said{began, notice}) // it is not told again
 	}
 	return "", err
 }
@@ -553,8 +554,7 @@ func (h *host) sees(id, turn string, arrived time.Time, life string) (end func()
 	if life != "" && !last.IsZero() && arrived.Sub(last) >= h.timeout {
 		c.wrong(h.world, "%s was answered from the state of %v before, the timeout is %v", turn, arrived.Sub(last), h.timeout)
 	}
-	if n := len(c.versions); c.arrivals[arrived.UnixNano()] && n > 0 && !c.versions[n-1].LastAccessed.IsZero() && c.versions[n-1].Record.Ended.IsZero() {
-		// In a session, and not before it, it can be foreseen what falls due.
+	if c.inSession[arrived.UnixNano()] { // or else it cannot be foreseen what falls due
 		c.running[turn] = running{h, arrived}
 	}
 	return func() {
@@ -596,7 +596,11 @@ func (h *host) handler(id, turn string, n int, arrived time.Time, d deed) bot.Ha
 			return err
 		}
 		if life == "" {
-			if err := h.life.Set(ctx, fmt.Sprint(turn, " at ", h.name, ", ", n)); err != nil {
+			h.mu.Lock()
+			h.number++
+			life = fmt.Sprint(turn, " at ", h.name, ", ", h.number)
+			h.mu.Unlock()
+			if err := h.life.Set(ctx, life); err != nil {
 				return err
 			}
 		}
@@ -620,6 +624,9 @@ func (h *host) deliver(a schema.Activity, n int, d deed) error {
 	c.note(h.world, "%s: gets %s %s, %+v", h.name, a.Type, a.ID, d)
 	if a.Type == schema.Message {
 		c.arrivals[arrived.UnixNano()] = true
+		if n := len(c.versions); n > 0 && !c.versions[n-1].LastAccessed.IsZero() && c.versions[n-1].Record.Ended.IsZero() {
+			c.inSession[arrived.UnixNano()] = true
+		}
 	}
 	h.mu.Unlock()
 	begin := time.Now()

@@ -829,6 +829,55 @@ func TestADeliveryThatIsRepeatedLateEndsNothingTwice(t *testing.T) {
 	})
 }
 
+// TestADeliveryThatIsRepeatedIsNotSaidGoodbye: its session has ended while the first
+// one was running, and the farewell is still to be told.
+func TestADeliveryThatIsRepeatedIsNotSaidGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared()
+		s.timeout = time.Minute
+		var away atomic.Bool
+		s.channel.fail = func(a schema.Activity) error {
+			if a.Text == farewell && away.Load() {
+				return sendError{refused: true}
+			}
+			return nil
+		}
+		one := s.start(t, middleware.SessionsOptions{})
+		if err := one.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		one.say(t, "a")
+		time.Sleep(2 * time.Minute)
+		s.channel.take()
+		away.Store(true)
+		deliver := func(h bot.Handler) error {
+			a := message("hi")
+			a.ID, a.Conversation.ID = "m1", "a"
+			return one.adapter.Process(t.Context(), a, h)
+		}
+		var turn sync.WaitGroup
+		turn.Go(func() {
+			if err := deliver(one.setAfter(90*time.Second, "answered")); !errors.Is(err, state.ErrConflict) {
+				t.Errorf("error is %v, want ErrConflict", err)
+			}
+		})
+		time.Sleep(time.Second)
+		two := s.start(t, middleware.SessionsOptions{})
+		turn.Wait()
+		if err := two.sessions.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		away.Store(false)
+		s.channel.take()
+		if err := deliver(silent); err != nil {
+			t.Error(err)
+		}
+		if texts := only(s.channel); !slices.Equal(texts, []string{notice}) {
+			t.Errorf("sent were %q", texts)
+		}
+	})
+}
+
 // TestAHandlerThatPanicsIsNoReasonToTellTwice what was told on return.
 func TestAHandlerThatPanicsIsNoReasonToTellTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -453,7 +453,7 @@ func (v *visit) store(verdict policy.Verdict, found policy.Record) change {
 			r.Open = nil
 			return r
 		}
-		if v.input {
+		if open.Activity = ""; v.input { // what a look adds is no activity's to do
 			open.Activity = v.turn.Activity.ID
 		}
 		if verdict.Action.Say != "" {

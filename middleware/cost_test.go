@@ -32,6 +32,7 @@ func (m *meter) Do(r *http.Request) (*http.Response, error) {
 // TestWhatASessionCosts counts what twenty messages and the end of a session cost: in
 // calls and bytes, and with Cosmos DB in request units, as its imitation reckons them.
 func TestWhatASessionCosts(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		server := cosmostest.New()

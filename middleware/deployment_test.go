@@ -27,6 +27,7 @@ import (
 // the old one ends. Each conversation ends once, when one of them says so, and its
 // user is told, by itself or on return.
 func TestARollingDeploymentLosesNobody(t *testing.T) {
+	t.Parallel()
 	type release struct {
 		timeout time.Duration
 		once    bool
@@ -128,6 +129,7 @@ func TestARollingDeploymentLosesNobody(t *testing.T) {
 // private conversations and over conversations, in one file, with queues of their own
 // names.
 func TestMembersOfAGroupHaveTheirOwnSilence(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		file, err := bolt.Open(filepath.Join(t.TempDir(), "state.db"))
 		if err != nil {

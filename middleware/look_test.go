@@ -193,6 +193,7 @@ func (e sendError) Refused() bool   { return e.refused }
 // T3, P38, P-B10: whoever is away when the farewell is sent is told it later, or
 // told on return, but never nothing.
 func TestT3P38AChannelThatFailsLeavesNobodyUntold(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		err      error
@@ -532,6 +533,7 @@ func TestWhoWritesDoesNotWaitForThePace(t *testing.T) {
 }
 
 func TestRedeliveriesKeepThePace(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		var mu sync.Mutex
@@ -593,7 +595,7 @@ func TestPA4WhatHangsHoldsUpNobodyElse(t *testing.T) {
 				r := s.start(t, middleware.SessionsOptions{MessagesPerSecond: -1})
 				hanging := 3000
 				if racing() {
-					hanging = 1000
+					hanging = 600
 				}
 				for i := range hanging {
 					r.sayOn(t, "badchannel", fmt.Sprint("bad", i))
@@ -631,6 +633,7 @@ func TestPA4WhatHangsHoldsUpNobodyElse(t *testing.T) {
 
 // TestAnOutageParksNothing: five hours of it are survived.
 func TestAnOutageParksNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		faults, away := breakable(s.storage)
@@ -653,6 +656,7 @@ func TestAnOutageParksNothing(t *testing.T) {
 }
 
 func TestLogsDoNotNameConversations(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		faults, away := breakable(s.storage)
@@ -710,6 +714,7 @@ func TestAConversationThatCannotBeArmedIsInNobodysWay(t *testing.T) {
 
 // P13: a burst is spread, and nothing is claimed that cannot be run.
 func TestP13ABurstKeepsThePaceOfTheChannel(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		r := s.start(t, middleware.SessionsOptions{MessagesPerSecond: 10})
@@ -791,6 +796,7 @@ func TestABacklogDelaysNobody(t *testing.T) {
 // TestAPaceThatIsVerySlowFailsNothing: no turn waits that long, and none is
 // parked for it.
 func TestAPaceThatIsVerySlowFailsNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		r := s.start(t, middleware.SessionsOptions{MessagesPerSecond: 0.01})

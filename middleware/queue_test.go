@@ -133,6 +133,7 @@ func TestD3WhoWritesWithATokenIsToldAgain(t *testing.T) {
 // TestPB6BotsAndScopesShareOneStore, each with a queue of its own: of two bots, one
 // has conversations expire, and members of groups each on their own.
 func TestPB6BotsAndScopesShareOneStore(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(*testing.T) (state.Storage, func(string) deadline.Store){
 		"bolt": func(t *testing.T) (state.Storage, func(string) deadline.Store) {
 			file := openBolt(t, filepath.Join(t.TempDir(), "state.db"))

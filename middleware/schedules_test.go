@@ -41,7 +41,7 @@ import (
 // What cannot be varied so is how fast a clock runs, and two clocks within one turn.
 
 var (
-	schedules = flag.Int("schedules", 0, "how many random schedules are played; 0 for 1000, or 200 with the race detector")
+	schedules = flag.Int("schedules", 0, "how many random schedules are played; 0 for 1000, or 100 with the race detector")
 	crashes   = flag.Bool("crashes", false, "end a process at each step on each store, and not only in memory")
 )
 
@@ -57,7 +57,7 @@ func TestRandomSchedules(t *testing.T) {
 	if n == 0 {
 		n = 1000
 		if racing() {
-			n = 200
+			n = 100
 		}
 	}
 	for seed := range uint64(n / atOnce) {

@@ -166,6 +166,7 @@ func TestAChangedPolicyCountsForThoseAlreadySilent(t *testing.T) {
 
 // TestTheHookMayChangePostponeAndVeto, for 24 h after the rule fell due.
 func TestTheHookMayChangePostponeAndVeto(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		hook func(n int64, f *middleware.Firing)
@@ -194,7 +195,7 @@ func TestTheHookMayChangePostponeAndVeto(t *testing.T) {
 				r := s.start(t, middleware.SessionsOptions{Before: func(_ context.Context, _ *bot.Turn, f *middleware.Firing) { test.hook(n.Add(1), f) }}, ladder...)
 				r.say(t, "a")
 				s.channel.take()
-				time.Sleep(48 * time.Hour)
+				time.Sleep(25 * time.Hour)
 				expect(t, s.channel, test.want...)
 				expectNone(t, s.store)
 			})
@@ -245,6 +246,7 @@ func ExampleSessionsOptions_quietHours() {
 
 // TestOfThreeReplicasNobodyRemindsTwice has all of them look at the same deadlines.
 func TestOfThreeReplicasNobodyRemindsTwice(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		var replicas []*replica

@@ -129,6 +129,7 @@ func call(open opener, rules ...policy.Rule) bottest.Program {
 // TestTheStoriesOfQuestionsThatNobodyAnswers plays the transcripts, each under its
 // policy and with new stores.
 func TestTheStoriesOfQuestionsThatNobodyAnswers(t *testing.T) {
+	t.Parallel()
 	ask := policy.Rule{Name: "no-input", Since: policy.Asked, After: 20 * time.Second, Times: 2, Do: policy.Action{Ask: true}}
 	then := func(do policy.Action) policy.Rule {
 		rule := ask
@@ -191,6 +192,7 @@ func counting(t *testing.T, open opener, document string) bottest.Program {
 
 // TestTheStoriesOfPolicies plays a transcript for each document.
 func TestTheStoriesOfPolicies(t *testing.T) {
+	t.Parallel()
 	documents, err := filepath.Glob("testdata/policies/*.json")
 	if err != nil || len(documents) == 0 {
 		t.Fatal(documents, err)

@@ -136,7 +136,7 @@ func TestPA3ASlowArmLeavesNobodyWithoutADeadline(t *testing.T) {
 		}}
 		r := s.start(t, middleware.SessionsOptions{MessagesPerSecond: -1})
 		var turns sync.WaitGroup
-		const n = 2000
+		const n = 1000
 		for i := range n {
 			turns.Go(func() { r.say(t, fmt.Sprint(i)) })
 			time.Sleep(10 * time.Millisecond)
@@ -161,6 +161,7 @@ func TestPA3ASlowArmLeavesNobodyWithoutADeadline(t *testing.T) {
 
 // TestPA5TheLatestReferenceIsUsed, though a deadline that is early enough is armed.
 func TestPA5TheLatestReferenceIsUsed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		var to []string
@@ -335,6 +336,7 @@ func TestPB2AMergedSaveKeepsTheTimeToLive(t *testing.T) {
 // TestPB3ALongerTimeoutHoldsForConversationsThatExist, also for how long they are
 // stored.
 func TestPB3ALongerTimeoutHoldsForConversationsThatExist(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		first := s.start(t, middleware.SessionsOptions{})
@@ -509,6 +511,7 @@ func TestPB5ATurnThatFailsStoresItsInputOnly(t *testing.T) {
 // TestPB8ALookThatGoesAstrayKeepsItsDeadline: its turn does not come through, because
 // of another middleware. It is tried again, and in the end parked.
 func TestPB8ALookThatGoesAstrayKeepsItsDeadline(t *testing.T) {
+	t.Parallel()
 	for name, astray := range map[string]bot.Middleware{
 		"a middleware that lets only messages through": func(next bot.Handler) bot.Handler {
 			return func(ctx context.Context, turn *bot.Turn) error {
@@ -1034,6 +1037,7 @@ func TestPB11LooksThatEndTheirGoroutinesGiveTheirPlacesBack(t *testing.T) {
 
 // TestPB12AClosedAdapterIsNobodysFault.
 func TestPB12AClosedAdapterIsNobodysFault(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared()
 		first := s.start(t, middleware.SessionsOptions{})
@@ -1159,7 +1163,7 @@ func TestABotThatWasRemovedTellsNobody(t *testing.T) {
 				if document := s.document(t, "a"); strings.Contains(document, "count") || strings.Contains(document, "reference") {
 					t.Errorf("stored is %s", document)
 				}
-				time.Sleep(24*time.Hour - time.Minute)
+				time.Sleep(2 * time.Hour)
 				expect(t, s.channel)
 				expectNone(t, s.store)
 				r.say(t, "a")

@@ -200,6 +200,7 @@ func TestSessionsWithoutDeadlinesStartAndCloseToo(t *testing.T) {
 
 // TestT9AProactiveTurnThatDoesNotComeThroughIsParked, with a sentence.
 func TestT9AProactiveTurnThatDoesNotComeThroughIsParked(t *testing.T) {
+	t.Parallel()
 	onlyMessages := func(next bot.Handler) bot.Handler {
 		return func(ctx context.Context, turn *bot.Turn) error {
 			if turn.Activity.Type != schema.Message {
